@@ -1,0 +1,107 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci::Digest;
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or directory of the store could not be used.
+    #[error("cannot {action} `{path}`")]
+    File {
+        /// What was to be done: `create`, `read` ….
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A database refused.
+    #[error("cannot {action} the database `{path}`")]
+    Database {
+        /// What was to be done.
+        action: &'static str,
+        /// The database's file.
+        path: PathBuf,
+        /// Why not.
+        source: heed::Error,
+    },
+    /// The database has reached the most that it may hold.
+    #[error("the database `{path}` is full ({size_bytes_max} bytes)")]
+    DatabaseFull {
+        /// The database's file.
+        path: PathBuf,
+        /// The limit.
+        size_bytes_max: usize,
+    },
+    /// A record is not what this version writes.
+    #[error("the record `{key}` in `{path}` is damaged")]
+    Record {
+        /// The database's file.
+        path: PathBuf,
+        /// The record's key.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The store was made by a newer Kiln.
+    #[error("the store `{root}` has format {found}, and this kiln knows only format {known}")]
+    Version {
+        /// The store.
+        root: PathBuf,
+        /// Its format.
+        found: String,
+        /// What is understood.
+        known: &'static str,
+    },
+    /// A blob is not what its name says.
+    #[error("blob is corrupt: expected {expected}, got {actual} ({size_bytes} bytes)")]
+    DigestMismatch {
+        /// The blob's name.
+        expected: Digest,
+        /// What its bytes hash to.
+        actual: Digest,
+        /// How many bytes there are.
+        size_bytes: u64,
+    },
+    /// A layer that a record names is not there.
+    #[error("layer {id} is missing from `{root}`")]
+    LayerMissing {
+        /// The layer.
+        id: crate::LayerId,
+        /// The store.
+        root: PathBuf,
+    },
+    /// The list of a layer's entries cannot be read.
+    #[error("the entries of layer {id} are damaged")]
+    Entries {
+        /// The layer.
+        id: crate::LayerId,
+        /// What is wrong with them.
+        source: layer::EntriesFormatError,
+    },
+}
+
+impl StoreError {
+    /// Returns a closure that says what was to be done to which file.
+    pub(crate) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source: source.into() }
+    }
+
+    /// Returns a closure that says whose list of entries is damaged.
+    pub fn entries(id: crate::LayerId) -> impl FnOnce(layer::EntriesFormatError) -> Self {
+        move |source| Self::Entries { id, source }
+    }
+
+    /// Tells whether the disk is full, so that callers can say what to do about it.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::File { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            Self::Database { source: heed::Error::Io(source), .. } => source.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A layer and a stack of layers, as the builder passes them around: possibly still being finished, possibly not recorded yet.
+
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use layer::{Content, Entries, Tree};
+
+use crate::{LayerDraft, LayerId, LayerRecord, StoreError};
+
+/// Why a layer could not be finished. It is shared by all who wait for the layer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot take over the files that the step wrote")]
+pub struct LayerError {
+    /// What went wrong.
+    #[source]
+    pub source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+impl LayerError {
+    /// Wraps what went wrong.
+    pub fn new(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { source: Arc::new(source) }
+    }
+}
+
+type Finishing = Shared<Pin<Box<dyn Future<Output = Result<Arc<LayerRecord>, LayerError>> + Send>>>;
+
+/// A layer. It may be mounted at once; its record may still be in the making.
+#[derive(Clone)]
+pub struct Layer(Arc<Inner>);
+
+struct Inner {
+    id: LayerId,
+    dir: PathBuf,
+    facts: Facts,
+    opened: OnceLock<layer::Layer>,
+    /// There until a record names the layer; with the last handle a draft goes away.
+    draft: Mutex<Option<LayerDraft>>,
+}
+
+enum Facts {
+    Known(Arc<LayerRecord>),
+    Finishing(Finishing),
+}
+
+impl Layer {
+    /// Returns the handle of a layer that a record names.
+    pub(crate) fn recorded(dir: PathBuf, record: LayerRecord) -> Self {
+        let (id, facts) = (record.id, Facts::Known(Arc::new(record)));
+        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(None) }))
+    }
+
+    /// Returns the handle of a layer whose files are there and do not change any more, while `finishing` reads them, writes its list of entries, and makes its record.
+    ///
+    /// `finishing` makes progress only while somebody waits for it, so what takes long belongs on another thread.
+    pub fn finishing(
+        draft: LayerDraft,
+        finishing: impl Future<Output = Result<LayerRecord, LayerError>> + Send + 'static,
+    ) -> Self {
+        let (id, dir) = (draft.id(), draft.dir().to_owned());
+        let facts = Facts::Finishing(finishing.map(|record| record.map(Arc::new)).boxed().shared());
+        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
+    }
+
+    /// Returns the layer's id.
+    pub fn id(&self) -> LayerId {
+        self.0.id
+    }
+
+    /// Returns the directory that holds the layer's files, in the form of an overlay upper directory.
+    pub fn tree(&self) -> PathBuf {
+        self.0.dir.join("fs")
+    }
+
+    /// Waits for the layer's record.
+    pub async fn record(&self) -> Result<Arc<LayerRecord>, LayerError> {
+        match &self.0.facts {
+            Facts::Known(record) => Ok(record.clone()),
+            Facts::Finishing(finishing) => finishing.clone().await,
+        }
+    }
+
+    /// Opens the layer for reading its entries and files; only once the record is there.
+    pub fn open(&self) -> Result<layer::Layer, StoreError> {
+        if let Some(opened) = self.0.opened.get() {
+            return Ok(opened.clone());
+        }
+        let entries = read_entries(&self.0.dir.join("entries"), self.0.id)?;
+        let tree = self.tree();
+        let root = std::fs::File::open(&tree).map_err(StoreError::file("open", &tree))?;
+        let opened = layer::Layer { entries, content: Content::Tree(Tree::new(root.into())) };
+        Ok(self.0.opened.get_or_init(|| opened).clone())
+    }
+
+    /// Takes the draft out, for the one who records the layer.
+    pub(crate) fn take_draft(&self) -> Option<LayerDraft> {
+        self.0.draft.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn read_entries(path: &Path, id: LayerId) -> Result<Entries, StoreError> {
+    let bytes = std::fs::read(path).map_err(StoreError::file("read", path))?;
+    Entries::from_bytes(bytes).map_err(|source| StoreError::Entries { id, source })
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.id.fmt(out)
+    }
+}
+
+/// A file system: layers, the lowest first. None is the empty file system.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The layers.
+    pub layers: Arc<[Layer]>,
+}
+
+impl Snapshot {
+    /// Returns the file system of these layers, the lowest first.
+    pub fn new(layers: impl Into<Arc<[Layer]>>) -> Self {
+        Self { layers: layers.into() }
+    }
+
+    /// Returns this file system with one more layer on top.
+    pub fn with(&self, layer: Layer) -> Self {
+        let layers: Vec<Layer> = self.layers.iter().cloned().chain([layer]).collect();
+        Self::new(layers)
+    }
+}

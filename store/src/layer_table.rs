@@ -1,0 +1,134 @@
+//! The records of layers: what is known of each without reading its files.
+//!
+//! They lie in the cache's database, since they are there to be found by; an image's record repeats those of its own layers.
+
+use oci::{Descriptor, Digest, Reference, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::database::{Reader, Table, Writer};
+use crate::{LayerId, StoreError};
+
+/// Layers by id.
+const LAYERS: Table = Table(b'L');
+/// Ids of layers by the digest of their tar.
+const DIFFS: Table = Table(b'D');
+/// Names of epochs by the id of a deleted layer whose files are still there.
+const CONDEMNED: Table = Table(b'X');
+/// Names of epochs by the digest of a deleted blob whose file is still there.
+const CONDEMNED_BLOBS: Table = Table(b'B');
+
+/// What is known of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// The layer.
+    pub id: LayerId,
+    /// The digest of its content without times; that of a pulled layer is its `diff_id`.
+    pub content: Digest,
+    /// The digest of its tar, once somebody needed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<Digest>,
+    /// The length of its tar, known together with `diff_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar_bytes: Option<u64>,
+    /// Where its tar is to be had, for layers that were not made here: their tars cannot be made again to the byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<LayerOrigin>,
+    /// The sum of the sizes of its files.
+    pub size_bytes: u64,
+    /// When the step that made it ended; for pulled layers, when they were pulled.
+    pub created: Timestamp,
+}
+
+/// Where a layer came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerOrigin {
+    /// The blob that unpacks to the layer's tar; as long as nobody needed the room, it lies in the store.
+    pub blob: Descriptor,
+    /// An image at whose registry the blob is; loaded layers have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+}
+
+pub(crate) fn get(reader: &Reader<'_>, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
+    reader.get_record(LAYERS, id.as_bytes())
+}
+
+pub(crate) fn find_by_diff_id(reader: &Reader<'_>, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
+    let id = reader.get(DIFFS, diff_id.as_bytes())?.and_then(LayerId::from_bytes);
+    match id {
+        Some(id) => get(reader, &id),
+        None => Ok(None),
+    }
+}
+
+pub(crate) fn all(reader: &Reader<'_>) -> Result<Vec<LayerRecord>, StoreError> {
+    Ok(reader.records(LAYERS)?.into_iter().map(|(_, record)| record).collect())
+}
+
+/// Puts a record, in place of an older one, and takes the layer off the list of deleted ones.
+///
+/// Of two layers with one tar, the first one stays the one that is found by it.
+pub(crate) fn put(writer: &mut Writer<'_, '_>, record: &LayerRecord) -> Result<(), StoreError> {
+    writer.put_record(LAYERS, record.id.as_bytes(), record)?;
+    writer.delete(CONDEMNED, record.id.as_bytes())?;
+    let Some(diff_id) = &record.diff_id else { return Ok(()) };
+    if writer.reader().get(DIFFS, diff_id.as_bytes())?.is_none() {
+        writer.put(DIFFS, diff_id.as_bytes(), record.id.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Removes the records of all layers that `is_kept` does not know, and returns those records.
+pub(crate) fn condemn(
+    writer: &mut Writer<'_, '_>,
+    epoch: &str,
+    is_kept: impl Fn(&LayerId) -> bool,
+) -> Result<Vec<LayerRecord>, StoreError> {
+    let mut condemned = Vec::new();
+    for (key, record) in writer.reader().records::<LayerRecord>(LAYERS)? {
+        if is_kept(&record.id) {
+            continue;
+        }
+        writer.delete(LAYERS, &key)?;
+        writer.put_record(CONDEMNED, &key, &epoch)?;
+        if let Some(diff_id) = &record.diff_id
+            && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key.as_slice())
+        {
+            writer.delete(DIFFS, diff_id.as_bytes())?;
+        }
+        condemned.push(record);
+    }
+    Ok(condemned)
+}
+
+/// Returns the deleted layers whose files are still there, each with the epoch it was deleted in.
+pub(crate) fn condemned(reader: &Reader<'_>) -> Result<Vec<(LayerId, String)>, StoreError> {
+    let records = reader.records::<String>(CONDEMNED)?;
+    Ok(records.into_iter().filter_map(|(key, epoch)| Some((LayerId::from_bytes(&key)?, epoch))).collect())
+}
+
+/// Takes a layer off the list of deleted ones and tells whether it was there: whoever gets `true` removes its files.
+pub(crate) fn take_condemned(writer: &mut Writer<'_, '_>, id: &LayerId) -> Result<bool, StoreError> {
+    writer.delete(CONDEMNED, id.as_bytes())
+}
+
+/// Puts a blob on the list of deleted ones.
+pub(crate) fn condemn_blob(writer: &mut Writer<'_, '_>, epoch: &str, digest: &Digest) -> Result<(), StoreError> {
+    writer.put_record(CONDEMNED_BLOBS, digest.as_bytes(), &epoch)
+}
+
+/// Returns the deleted blobs whose files are still there, each with the epoch it was deleted in.
+pub(crate) fn condemned_blobs(reader: &Reader<'_>) -> Result<Vec<(Digest, String)>, StoreError> {
+    let records = reader.records::<String>(CONDEMNED_BLOBS)?;
+    let digest = |key: Vec<u8>| key.try_into().ok().map(Digest::from_bytes);
+    Ok(records.into_iter().filter_map(|(key, epoch)| Some((digest(key)?, epoch))).collect())
+}
+
+pub(crate) fn is_condemned_blob(reader: &Reader<'_>, digest: &Digest) -> Result<bool, StoreError> {
+    Ok(reader.get(CONDEMNED_BLOBS, digest.as_bytes())?.is_some())
+}
+
+/// Takes a blob off the list of deleted ones and tells whether it was there: whoever gets `true` removes its file or uses it.
+pub(crate) fn take_condemned_blob(writer: &mut Writer<'_, '_>, digest: &Digest) -> Result<bool, StoreError> {
+    writer.delete(CONDEMNED_BLOBS, digest.as_bytes())
+}
