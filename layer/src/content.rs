@@ -1,0 +1,147 @@
+//! Where the bytes of a layer's files are, and reading them.
+//!
+//! Whoever reads a file gets a [`FileRange`]: a piece of an open file. That is all there is to know, whether the layer is a tree of files or one
+//! large file in which they stand one after another.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use crate::entries::Entries;
+use crate::entry::{Entry, Kind};
+use crate::tree::Tree;
+
+/// Where the bytes of a layer's files are. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In a directory tree, at the paths of the entries.
+    Tree(Tree),
+}
+
+/// A layer that can be read: its entries and their content. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// What is in it.
+    pub entries: Entries,
+    /// Where the bytes of its files are.
+    pub content: Content,
+}
+
+/// Why a file of a layer cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// It cannot be opened.
+    #[error("cannot open `{path}` in a layer")]
+    Open {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be read to its end.
+    #[error("cannot read `{path}` in a layer")]
+    Read {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It has another size than its entry says.
+    #[error("damaged layer: `{path}` should have {expected_bytes} bytes, it has {actual_bytes}")]
+    Size {
+        /// Which file.
+        path: String,
+        /// What the entry says.
+        expected_bytes: u64,
+        /// What is there.
+        actual_bytes: u64,
+    },
+    /// The entry is not a file.
+    #[error("cannot read `{path}`: it is a {kind}")]
+    NotAFile {
+        /// Which entry.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
+impl Layer {
+    /// Opens the file with this index in the list of entries, or the one that the hard link with this index leads to.
+    pub fn open(&self, index: usize) -> Result<FileRange, ContentError> {
+        let Entry { path, kind, .. } = self.entries.entry(self.entries.target(index));
+        let Kind::File { size_bytes, .. } = kind else {
+            return Err(ContentError::NotAFile { path: path.to_text(), kind: kind.name() });
+        };
+        let Content::Tree(tree) = &self.content;
+        let opened = tree.open_file(path);
+        let range = opened.map_err(|source| ContentError::Open { path: path.to_text(), source })?;
+        if range.size_bytes() != size_bytes {
+            let (path, actual_bytes) = (path.to_text(), range.size_bytes());
+            return Err(ContentError::Size { path, expected_bytes: size_bytes, actual_bytes });
+        }
+        Ok(range)
+    }
+}
+
+/// A piece of an open file, read from its start to its end.
+#[derive(Debug)]
+pub struct FileRange {
+    file: File,
+    offset: u64,
+    size_bytes: u64,
+    read_bytes: u64,
+}
+
+impl FileRange {
+    /// Takes `size_bytes` of `file` from `offset` on. The position of the file is neither used nor moved.
+    pub fn new(file: File, offset: u64, size_bytes: u64) -> Self {
+        Self { file, offset, size_bytes, read_bytes: 0 }
+    }
+
+    /// Takes all of a file, as long as it is now.
+    pub fn whole(file: File) -> io::Result<Self> {
+        let size_bytes = file.metadata()?.len();
+        Ok(Self::new(file, 0, size_bytes))
+    }
+
+    /// Returns how long the piece is.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Returns where the piece starts in the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads the bytes at `at` of the piece into `buffer`; fewer than it has room for only at the end of the piece, or of the file.
+    pub fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.size_bytes.saturating_sub(at).min(buffer.len() as u64) as usize;
+        let mut filled = 0;
+        while filled < left {
+            match self.file.read_at(&mut buffer[filled..left], self.offset + at + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Read for FileRange {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_at(self.read_bytes, buffer)?;
+        self.read_bytes += count as u64;
+        Ok(count)
+    }
+}
+
+impl AsFd for FileRange {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

@@ -1,0 +1,245 @@
+//! Writing the bytes of one file: from memory, from a stream, or out of another file; holes stay holes, and the hash is computed on the way.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::io::Errno;
+
+use crate::buffer::{self, BUFFER_BYTES};
+use crate::content::FileRange;
+use crate::entry::ContentHash;
+use crate::hash;
+
+/// From which length on it pays to let the kernel copy or share blocks. For small files it is slower than reading and writing.
+const KERNEL_COPY_BYTES_MIN: u64 = 1 << 20;
+
+/// Pieces of this length that are all zero become holes.
+const HOLE_BYTES: usize = 64 << 10;
+
+static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
+
+/// Where the bytes of a new file come from.
+pub enum FileSource<'a> {
+    /// From memory.
+    Bytes(&'a [u8]),
+    /// From a stream, to its end.
+    Reader(&'a mut dyn Read),
+    /// Out of another file.
+    Range {
+        /// Which bytes.
+        range: &'a FileRange,
+        /// Their hash where it is known; a file whose bytes have another one is refused, as far as they are read at all.
+        content: Option<ContentHash>,
+    },
+}
+
+/// What went wrong while a file was written: on which side, or that the source is not what it should be.
+pub(super) enum CopyError {
+    Read(io::Error),
+    Write(io::Error),
+    Short { expected_bytes: u64, actual_bytes: u64 },
+    Damaged { expected: ContentHash, actual: ContentHash },
+}
+
+/// Writes all bytes of `source` into a new, empty file; returns their number and hash.
+pub(super) fn write(file: &File, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
+    match source {
+        FileSource::Bytes(bytes) => {
+            let mut sink = Sink::new(file);
+            sink.write(bytes)?;
+            sink.finish()
+        }
+        FileSource::Reader(reader) => write_stream(file, reader),
+        FileSource::Range { range, content } => write_range(file, range, content),
+    }
+}
+
+fn write_stream(file: &File, reader: &mut dyn Read) -> Result<(u64, ContentHash), CopyError> {
+    buffer::with(BUFFER_BYTES, |buffer| {
+        let mut sink = Sink::new(file);
+        loop {
+            let count = fill(reader, buffer).map_err(CopyError::Read)?;
+            sink.write(&buffer[..count])?;
+            if count < buffer.len() {
+                return sink.finish();
+            }
+        }
+    })
+}
+
+/// Reads until the buffer is full or the stream at its end.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn write_range(file: &File, range: &FileRange, known: Option<ContentHash>) -> Result<(u64, ContentHash), CopyError> {
+    let segments = if range.size_bytes() >= HOLE_BYTES as u64 { data_segments(range) } else { None };
+    let large = range.size_bytes() >= KERNEL_COPY_BYTES_MIN;
+    if large
+        && let Some(content) = known
+        && copy_in_kernel(file, range, segments.as_deref())?
+    {
+        return Ok((range.size_bytes(), content));
+    }
+    if large && known.is_none() && range.offset() == 0 && ioctl_ficlone(file, range).is_ok() {
+        return hash_clone(file, range.size_bytes());
+    }
+    let (written, content) = copy_through_memory(file, range, segments.as_deref())?;
+    match known {
+        Some(expected) if expected != content => Err(CopyError::Damaged { expected, actual: content }),
+        _ => Ok((written, content)),
+    }
+}
+
+/// Hashes what was cloned, and not the source, which may change meanwhile; cuts what was not asked for.
+fn hash_clone(file: &File, size_bytes: u64) -> Result<(u64, ContentHash), CopyError> {
+    let cloned = file.try_clone().map_err(CopyError::Read)?;
+    let cloned_bytes = cloned.metadata().map_err(CopyError::Read)?.len();
+    if cloned_bytes < size_bytes {
+        return Err(CopyError::Short { expected_bytes: size_bytes, actual_bytes: cloned_bytes });
+    }
+    file.set_len(size_bytes).map_err(CopyError::Write)?;
+    hash::hash_range(&FileRange::new(cloned, 0, size_bytes)).map_err(CopyError::Read)
+}
+
+fn copy_through_memory(
+    file: &File,
+    range: &FileRange,
+    segments: Option<&[(u64, u64)]>,
+) -> Result<(u64, ContentHash), CopyError> {
+    let whole = [(0, range.size_bytes())];
+    let at_once = range.size_bytes().clamp(1, BUFFER_BYTES as u64) as usize;
+    buffer::with(at_once, |buffer| {
+        let mut sink = Sink::new(file);
+        for (start, end) in segments.unwrap_or(&whole) {
+            sink.skip_to(*start);
+            while sink.position < *end {
+                let wanted = (*end - sink.position).min(buffer.len() as u64) as usize;
+                let count = range.read_at(sink.position, &mut buffer[..wanted]).map_err(CopyError::Read)?;
+                sink.write(&buffer[..count])?;
+                if count < wanted {
+                    let (expected_bytes, actual_bytes) = (range.size_bytes(), sink.position);
+                    return Err(CopyError::Short { expected_bytes, actual_bytes });
+                }
+            }
+        }
+        sink.skip_to(range.size_bytes());
+        sink.finish()
+    })
+}
+
+/// Lets the kernel copy, or share the blocks; returns whether it could. Nothing was written if it could not.
+fn copy_in_kernel(file: &File, range: &FileRange, segments: Option<&[(u64, u64)]>) -> Result<bool, CopyError> {
+    let whole = [(0, range.size_bytes())];
+    for (start, end) in segments.unwrap_or(&whole) {
+        let (mut from, mut to) = (range.offset() + start, *start);
+        while to < *end {
+            let wanted = usize::try_from(end - to).unwrap_or(usize::MAX).min(1 << 30);
+            match copy_file_range(range, Some(&mut from), file, Some(&mut to), wanted) {
+                Ok(0) => return Err(CopyError::Short { expected_bytes: range.size_bytes(), actual_bytes: to }),
+                Ok(_) | Err(Errno::INTR) => {}
+                // Between file systems, or where one cannot: nothing has been copied then.
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => return Ok(false),
+                Err(errno) => return Err(CopyError::Write(errno.into())),
+            }
+        }
+    }
+    file.set_len(range.size_bytes()).map_err(CopyError::Write)?;
+    Ok(true)
+}
+
+/// Returns where a file with holes has data, as starts and ends within the range; `None` if it has no holes, or cannot say.
+fn data_segments(range: &FileRange) -> Option<Vec<(u64, u64)>> {
+    let metadata = rustix::fs::fstat(range).ok()?;
+    if metadata.st_blocks as u64 * 512 >= metadata.st_size as u64 {
+        return None;
+    }
+    let (first, last) = (range.offset(), range.offset() + range.size_bytes());
+    let mut segments = Vec::new();
+    let mut at = first;
+    while at < last {
+        let start = match seek(range, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            // Nothing but a hole until the end.
+            Err(Errno::NXIO) => break,
+            Err(_) => return None,
+        };
+        let end = seek(range, SeekFrom::Hole(start)).ok()?;
+        if start >= last {
+            break;
+        }
+        segments.push((start - first, end.min(last) - first));
+        at = end;
+    }
+    Some(segments)
+}
+
+/// A file that is written from its start to its end, with holes where there are only zeros.
+struct Sink<'a> {
+    file: &'a File,
+    hasher: blake3::Hasher,
+    position: u64,
+    /// How far the file reaches already.
+    written_to: u64,
+}
+
+impl<'a> Sink<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, hasher: blake3::Hasher::new(), position: 0, written_to: 0 }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
+        hash::update(&mut self.hasher, bytes);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (run, zeros) = split_at_zeros(rest);
+            if !run.is_empty() {
+                self.file.write_all_at(run, self.position).map_err(CopyError::Write)?;
+                self.position += run.len() as u64;
+                self.written_to = self.position;
+            }
+            self.position += zeros as u64;
+            rest = &rest[run.len() + zeros..];
+        }
+        Ok(())
+    }
+
+    /// Leaves a hole up to `position`; its zeros are in the hash all the same.
+    fn skip_to(&mut self, position: u64) {
+        while self.position < position {
+            let count = (position - self.position).min(ZEROS.len() as u64);
+            self.hasher.update(&ZEROS[..count as usize]);
+            self.position += count;
+        }
+    }
+
+    fn finish(self) -> Result<(u64, ContentHash), CopyError> {
+        if self.written_to < self.position {
+            self.file.set_len(self.position).map_err(CopyError::Write)?;
+        }
+        Ok((self.position, hash::finish(&self.hasher)))
+    }
+}
+
+/// Splits off what comes before the first piece of zeros, and says how long that piece is.
+fn split_at_zeros(bytes: &[u8]) -> (&[u8], usize) {
+    let mut end = 0;
+    for piece in bytes.chunks(HOLE_BYTES) {
+        if piece.len() == HOLE_BYTES && piece == ZEROS {
+            return (&bytes[..end], HOLE_BYTES);
+        }
+        end += piece.len();
+    }
+    (bytes, 0)
+}
