@@ -1,0 +1,6 @@
+//! Build checks.
+mod options;
+mod rules;
+
+pub use options::{CheckOptions, CheckOptionsParseError};
+pub use rules::{Rule, UnknownRule};

@@ -1,0 +1,3 @@
+# spec 33
+FROM alpine AS base
+FROM Base

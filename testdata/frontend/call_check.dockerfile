@@ -1,0 +1,6 @@
+#! --call=check
+FROM alpine AS Unused
+COPY a b $UNDEFINED
+CMD x
+FROM alpine
+MAINTAINER me

@@ -1,0 +1,4 @@
+#! --call=check
+FROM alpine
+CMD x
+COPY --chmod=9 a /

@@ -1,0 +1,4 @@
+#! --call=check
+FROM alpine
+COPYY a b
+RNU x

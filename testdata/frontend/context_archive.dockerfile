@@ -1,0 +1,4 @@
+#! --context=https://example.com/a.tar
+FROM alpine
+COPY . /
+RUN --mount=target=/c ls

@@ -1,0 +1,3 @@
+#! --context=none
+FROM alpine
+COPY . /

@@ -1,0 +1,6 @@
+# syntax=docker/dockerfile:1
+# escape=`
+# check=skip=all
+FROM alpine as X
+ENV A=c:\x` 
+    B=2

@@ -1,0 +1,6 @@
+#! --build-arg=SOURCE_DATE_EPOCH=1700000001
+# spec 107
+FROM alpine
+ARG SOURCE_DATE_EPOCH
+RUN x
+WORKDIR /y

@@ -1,0 +1,5 @@
+# spec 44
+FROM alpine
+ARG P="90 91"
+EXPOSE 7000-7002 53/UDP
+EXPOSE 0.0.0.0:99:98 $P

@@ -1,0 +1,4 @@
+# spec 44
+FROM alpine
+EXPOSE 80/foo
+EXPOSE 70000

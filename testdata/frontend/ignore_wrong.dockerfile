@@ -1,0 +1,4 @@
+#! --ignore=!
+# spec 79
+FROM alpine
+COPY b /

@@ -1,0 +1,3 @@
+FROM scratch
+COPY --link a /
+COPY --link b /

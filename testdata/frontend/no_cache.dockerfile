@@ -1,0 +1,6 @@
+#! --no-cache
+# spec 101
+FROM alpine
+RUN a
+COPY b /
+WORKDIR /c

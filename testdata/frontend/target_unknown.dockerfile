@@ -1,0 +1,3 @@
+#! --target=bulid
+# spec 35
+FROM alpine AS build
