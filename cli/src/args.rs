@@ -1,0 +1,424 @@
+//! The command line as it is typed: names, aliases and defaults are Docker's.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::progress::Mode;
+
+/// Build, run and ship container images, without a daemon
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, disable_help_subcommand = true, infer_long_args = false)]
+pub(crate) struct Cli {
+    /// Directory of the store [default: /var/lib/kiln, for ordinary users $XDG_DATA_HOME/kiln]
+    #[arg(long, env = "KILN_ROOT", global = true, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+
+    /// Settings file [default: /etc/kiln/config.toml, then $XDG_CONFIG_HOME/kiln/config.toml]
+    #[arg(long, env = "KILN_CONFIG", global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Mirror of Docker Hub to ask first
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) registry_mirror: Vec<String>,
+
+    /// Show more of what goes wrong
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+    /// Create and run a container in the foreground
+    Run(Box<RunArgs>),
+    /// List images
+    Images(ImagesArgs),
+    /// Show the history of an image
+    History(HistoryArgs),
+    /// Show all that is known of images
+    Inspect(InspectArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Save images to a tar archive
+    Save(SaveArgs),
+    /// Load images from an archive or a directory
+    Load(LoadArgs),
+    /// Make an image of the files in a tar archive
+    Import(ImportArgs),
+    /// Manage images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Manage builds
+    #[command(subcommand, visible_alias = "buildx")]
+    Builder(BuilderCommand),
+    /// Manage the store
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Show the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImagesArgs),
+    /// Show the history of an image
+    History(HistoryArgs),
+    /// Show all that is known of images
+    Inspect(InspectArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(RmiArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Save images to a tar archive
+    Save(SaveArgs),
+    /// Load images from an archive or a directory
+    Load(LoadArgs),
+    /// Make an image of the files in a tar archive
+    Import(ImportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image from a Dockerfile
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SystemCommand {
+    /// Show how much room the store takes
+    Df(DfArgs),
+    /// Remove what nothing needs
+    Prune(PruneArgs),
+}
+
+/// How registries are reached, and what is shown meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Vec<String>,
+
+    /// Dockerfile, or - for standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<String>,
+
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+
+    /// Set a build argument; without a value, to that of the environment
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+
+    /// Use no earlier result
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) no_cache: bool,
+
+    /// Use no earlier result of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+
+    /// Ask registries for newer bases
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) pull: bool,
+
+    /// Platforms to build for
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Mode::Auto, env = "BUILDKIT_PROGRESS", hide_env = true)]
+    pub(crate) progress: Mode,
+
+    /// Show nothing, print the image's id
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) quiet: bool,
+
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+
+    /// Write what was built to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Where the result goes: type=oci|docker|tar|local,dest=PATH
+    #[arg(short, long, value_name = "SPEC")]
+    pub(crate) output: Vec<String>,
+
+    /// Put the result into the store, which is the default
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) load: bool,
+
+    /// Give a directory or image a name that the Dockerfile can use
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_context: Vec<String>,
+
+    /// Show a secret to steps: id=ID[,src=FILE|,env=VARIABLE]
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) secret: Vec<String>,
+
+    /// Forward an SSH agent to steps: default or ID=SOCKET
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) ssh: Vec<String>,
+
+    /// Network of RUN: default, none or host
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub(crate) network: String,
+
+    /// Add a name to /etc/hosts of every step
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
+
+    /// Size of /dev/shm of every step
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+
+    /// Limit of every step
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub(crate) ulimit: Vec<String>,
+
+    /// Steps to run at the same time, at most
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Directory of the build context, or - for a Dockerfile on standard input
+    #[arg(value_name = "PATH|-")]
+    pub(crate) context: String,
+}
+
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct RunArgs {
+    /// Remove the container when it ends
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) rm: bool,
+
+    /// Pass standard input on
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) interactive: bool,
+
+    /// Give the container a terminal
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) tty: bool,
+
+    /// Set a variable; without a value, to that of the environment
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    pub(crate) env: Vec<String>,
+
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// Directory to start in
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// User to run as
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Program in place of the image's entry point
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+
+    /// Show a directory or file of this machine to the container
+    #[arg(short, long, value_name = "SRC:DST[:ro]")]
+    pub(crate) volume: Vec<String>,
+
+    /// Host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+
+    /// Show this help
+    #[arg(long, action = ArgAction::Help)]
+    pub(crate) help: Option<bool>,
+
+    /// Image
+    pub(crate) image: String,
+
+    /// Command and its arguments, in place of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// Show images without names too
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Do not shorten ids
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+
+    /// Show digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+
+    /// table, json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+
+    /// Only images of this repository, or with this name
+    pub(crate) repository: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Print ids only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Do not shorten instructions
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+
+    /// Sizes and times for people
+    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) human: bool,
+
+    /// table, json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+
+    /// Image
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// json, or a Go template
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+
+    /// Kind of what is named: image
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+
+    /// Images
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Image
+    pub(crate) source: String,
+    /// Its other name
+    pub(crate) target: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Remove although containers or other names need it
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// Images
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+
+    /// Print the name only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Image
+    pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// File to write to [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Images
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Archive or directory to read [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// Print nothing but the result
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What the image's history says
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+
+    /// Archive, or - for standard input
+    pub(crate) file: String,
+
+    /// Name of the image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DfArgs {
+    /// table, json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) format: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Remove every image that no container needs, and all results of steps
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}

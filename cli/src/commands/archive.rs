@@ -1,0 +1,87 @@
+//! `kiln pull`, `save`, `load`, `import`.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use engine::EventSink;
+use engine::export::{BundleKind, Destination};
+use engine::image::{BundlePlace, ImportRequest, PullRequest, SaveRequest};
+use oci::Platform;
+
+use super::{async_runtime, print};
+use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, SaveArgs};
+use crate::interrupt::with_cancel;
+use crate::{parse, settings};
+
+fn platform(text: Option<&str>) -> anyhow::Result<Platform> {
+    text.map_or_else(|| Ok(Platform::host()), parse::platform)
+}
+
+pub(super) fn pull(cli: &Cli, args: &PullArgs) -> anyhow::Result<ExitCode> {
+    let request =
+        PullRequest { reference: parse::reference(&args.image)?, platform: platform(args.platform.as_deref())? };
+    let engine = settings::open_engine(cli, None)?;
+    let events = EventSink::new(|_| {});
+    let pulled =
+        async_runtime()?.block_on(with_cancel(async |cancel| engine.pull(&request, &events, cancel).await))??;
+    if !args.quiet {
+        print(&format!("Digest: {}\n", pulled.digest))?;
+    }
+    print(&format!("{}\n", request.reference))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn save(cli: &Cli, args: &SaveArgs) -> anyhow::Result<ExitCode> {
+    let destination = match &args.output {
+        Some(path) => Destination::File(path.clone()),
+        None if io::stdout().is_terminal() => bail!("cowardly refusing to save to a terminal; use -o or redirect"),
+        None => Destination::Stdout,
+    };
+    let request = SaveRequest { images: args.images.clone(), destination, kind: BundleKind::Docker };
+    let engine = settings::open_engine(cli, None)?;
+    let events = EventSink::new(|_| {});
+    async_runtime()?.block_on(with_cancel(async |cancel| engine.save(&request, &events, cancel).await))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn load(cli: &Cli, args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let place = match &args.input {
+        Some(path) => BundlePlace::Path(path.clone()),
+        None if io::stdin().is_terminal() => bail!("requested load from stdin, but stdin is empty"),
+        None => BundlePlace::Stdin,
+    };
+    let engine = settings::open_engine(cli, None)?;
+    let events = EventSink::new(|_| {});
+    let loaded =
+        async_runtime()?.block_on(with_cancel(async |cancel| engine.load(&place, &events, cancel).await))??;
+    for image in loaded {
+        for name in &image.names {
+            print(&format!("Loaded image: {}\n", name.familiar()))?;
+        }
+        if image.names.is_empty() {
+            for id in &image.ids {
+                print(&format!("Loaded image ID: {id}\n"))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn import(cli: &Cli, args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let source = match args.file.as_str() {
+        "-" => BundlePlace::Stdin,
+        path => BundlePlace::Path(PathBuf::from(path)),
+    };
+    let request = ImportRequest {
+        source,
+        name: args.name.as_deref().map(parse::reference).transpose()?,
+        platform: platform(args.platform.as_deref())?,
+        message: args.message.clone(),
+    };
+    let engine = settings::open_engine(cli, None)?;
+    let id = async_runtime()?.block_on(engine.import(&request))?;
+    print(&format!("{id}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,176 @@
+//! `kiln build`.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use engine::EventSink;
+use engine::build::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource};
+use engine::event::{Event, Warning};
+use engine::export::{Destination, Output};
+use oci::Timestamp;
+
+use super::{async_runtime, print};
+use crate::args::{BuildArgs, Cli};
+use crate::failure::BuildFailed;
+use crate::interrupt::with_cancel;
+use crate::progress::{self, Detail, Mode, Renderer};
+use crate::{parse, settings};
+
+/// How many events may wait to be shown; a step that writes faster waits.
+const EVENTS_MAX: usize = 1024;
+/// How often the screen is brought up to date while nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let request = request(args)?;
+    let mode = if args.quiet { Mode::Quiet } else { args.progress };
+    let opened = progress::open_stderr(mode)?;
+    for complaint in &opened.complaints {
+        warn(complaint);
+    }
+    let engine = settings::open_engine(cli, args.jobs)?;
+    let (sender, receiver) = sync_channel(EVENTS_MAX);
+    let renderer = opened.renderer;
+    let shown = thread::spawn(move || show(renderer, &receiver));
+    // A renderer that is gone has said why; the build goes on without it.
+    let events = EventSink::new(move |event| drop(sender.send(event)));
+    let built = async_runtime()?.block_on(with_cancel(async move |cancel| {
+        let built = engine.build(&request, &events, cancel).await;
+        drop(events);
+        built
+    }))?;
+    let warnings = match shown.join() {
+        Ok(shown) => ignore_broken_pipe(shown)?,
+        Err(_) => bail!("bug: the thread that shows progress panicked"),
+    };
+    let detail = if cli.debug { Detail::Full } else { Detail::Brief };
+    if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty) {
+        // Nobody is there to read them.
+        let _ = io::stderr().write_all(progress::warnings(&warnings, detail).as_bytes());
+    }
+    let outcome = built.map_err(BuildFailed)?;
+    write_results(args, &outcome)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warn(text: &str) {
+    // Nobody is there to read it.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
+/// Shows events until the last sender is gone, and returns the warnings among them.
+fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result<Vec<Warning>> {
+    let mut warnings = Vec::new();
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(event) => {
+                if let Event::Warning(warning) = &event {
+                    warnings.push(warning.clone());
+                }
+                renderer.event(&event)?;
+            }
+            Err(RecvTimeoutError::Timeout) => renderer.tick(Timestamp::now())?,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    renderer.finish(Timestamp::now())?;
+    Ok(warnings)
+}
+
+fn ignore_broken_pipe(shown: io::Result<Vec<Warning>>) -> io::Result<Vec<Warning>> {
+    match shown {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Vec::new()),
+        shown => shown,
+    }
+}
+
+fn write_results(args: &BuildArgs, outcome: &BuildOutcome) -> anyhow::Result<()> {
+    let id = outcome.images.first().map(ToString::to_string).unwrap_or_default();
+    if let Some(path) = &args.iidfile {
+        write_file(path, id.as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        write_file(path, &serde_json::to_vec_pretty(&outcome.metadata)?)?;
+    }
+    // A result that itself goes to standard output must stay alone there.
+    let is_taken = args.output.iter().filter_map(|text| text.parse().ok()).any(|output| is_stdout(&output));
+    if is_taken { Ok(()) } else { print(&format!("{id}\n")) }
+}
+
+fn is_stdout(output: &Output) -> bool {
+    match output {
+        Output::Bundle(bundle) => bundle.destination == Destination::Stdout,
+        Output::Files(files) => files.destination == Destination::Stdout,
+        Output::Store | Output::Nowhere => false,
+    }
+}
+
+fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, content).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn request(args: &BuildArgs) -> anyhow::Result<BuildRequest> {
+    let (context, dockerfile) = sources(args)?;
+    let mut outputs = Vec::with_capacity(args.output.len());
+    for output in &args.output {
+        outputs.push(output.parse::<Output>()?);
+    }
+    if args.load && !outputs.contains(&Output::Store) {
+        outputs.push(Output::Store);
+    }
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        target: args.target.clone().filter(|target| !target.is_empty()),
+        build_args: parse::variables(&args.build_arg),
+        labels: parse::pairs(&args.label, "label")?,
+        platforms: parse::platforms(&args.platform)?,
+        tags: parse::references(&args.tag)?,
+        outputs,
+        no_cache: args.no_cache,
+        no_cache_filter: args.no_cache_filter.clone(),
+        pull: args.pull,
+        contexts: parse::contexts(&args.build_context)?,
+        network: parse::network(&args.network)?,
+        extra_hosts: parse::hosts(&args.add_host)?,
+        shm_bytes: args.shm_size.as_deref().map(parse::size_bytes).transpose()?,
+        ulimits: parse::ulimits(&args.ulimit)?,
+        secrets: parse::secrets(&args.secret)?,
+        ssh_agents: parse::ssh_agents(&args.ssh)?,
+    })
+}
+
+/// Returns where the context and the Dockerfile are.
+fn sources(args: &BuildArgs) -> anyhow::Result<(ContextSource, DockerfileSource)> {
+    let from_stdin = args.file.as_deref() == Some("-");
+    match (args.context.as_str(), from_stdin) {
+        ("-", true) => bail!("invalid argument: can't use stdin for both build context and dockerfile"),
+        ("-", false) => {
+            let text = read_stdin()?;
+            if args.file.is_some() {
+                bail!("a Dockerfile on standard input is the only one: leave `-f` out");
+            }
+            Ok((ContextSource::Empty, DockerfileSource::Text(text)))
+        }
+        (path, true) => Ok((ContextSource::Directory(PathBuf::from(path)), DockerfileSource::Text(read_stdin()?))),
+        (path, false) => {
+            let file = args
+                .file
+                .as_ref()
+                .map_or(DockerfileSource::Default, |file| DockerfileSource::File(PathBuf::from(file)));
+            Ok((ContextSource::Directory(PathBuf::from(path)), file))
+        }
+    }
+}
+
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text).context("failed to read the Dockerfile from standard input")?;
+    Ok(text)
+}

@@ -1,0 +1,52 @@
+//! One file a group of commands; each is a thin layer over a use case of the engine.
+
+mod archive;
+mod build;
+mod image;
+mod run;
+mod system;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::args::{BuilderCommand, Cli, Command, ImageCommand, SystemCommand};
+
+/// Carries out a command line.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Build(args) => build::build(&cli, args),
+        Command::Builder(BuilderCommand::Build(args)) | Command::Image(ImageCommand::Build(args)) => {
+            build::build(&cli, args)
+        }
+        Command::Run(args) => run::run(&cli, args),
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => image::list(&cli, args),
+        Command::History(args) | Command::Image(ImageCommand::History(args)) => image::history(&cli, args),
+        Command::Inspect(args) | Command::Image(ImageCommand::Inspect(args)) => image::inspect(&cli, args),
+        Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(&cli, args),
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::remove(&cli, args),
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => archive::pull(&cli, args),
+        Command::Save(args) | Command::Image(ImageCommand::Save(args)) => archive::save(&cli, args),
+        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(&cli, args),
+        Command::Import(args) | Command::Image(ImageCommand::Import(args)) => archive::import(&cli, args),
+        Command::System(SystemCommand::Df(args)) => system::df(&cli, args),
+        Command::System(SystemCommand::Prune(args)) => system::prune(&cli, args),
+        Command::Version => {
+            print(&format!("kiln version {}\n", env!("CARGO_PKG_VERSION")))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Prints to standard output. That nobody reads it any more is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Returns a runtime for one use case: everything waits on one thread, and what blocks has threads of its own.
+fn async_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,133 @@
+//! Outputs, archives, and what other programs read.
+
+use std::fs;
+use std::process::Command;
+
+use crate::world::World;
+
+const DOCKERFILE: &str =
+    "FROM busybox\nRUN mkdir -p /d && echo text > /d/f && ln -s f /d/link && chmod 750 /d\nCMD [\"cat\", \"/d/f\"]\n";
+
+fn world() -> World {
+    let world = World::new();
+    world.write("ctx/Dockerfile", DOCKERFILE);
+    world
+}
+
+fn tar_names(world: &World, name: &str) -> Vec<String> {
+    let output = Command::new("tar").args(["-tf", name]).current_dir(world.path("")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn files_go_into_a_directory_or_a_tar() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = world();
+    world.build(&["-o", "out", "-o", "type=tar,dest=files.tar", "ctx"]);
+    assert_eq!(world.read("out/d/f"), "text\n");
+    assert_eq!(fs::read_link(world.path("out/d/link")).unwrap().to_str(), Some("f"));
+    assert_eq!(fs::metadata(world.path("out/d")).unwrap().permissions().mode() & 0o777, 0o750);
+    let names = tar_names(&world, "files.tar");
+    assert!(names.contains(&"d/f".to_owned()) && names.contains(&"bin/busybox".to_owned()), "{names:?}");
+    assert_eq!(world.ok(&["images", "--format", "{{.Repository}}"]), "busybox\n");
+}
+
+#[test]
+fn several_platforms_have_directories_of_their_own() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY <<EOF /arch\n$TARGETARCH\nEOF\n");
+    world.build(&[
+        "--platform",
+        "linux/amd64,linux/arm64",
+        "-o",
+        "type=local,dest=out",
+        "-o",
+        "type=oci,dest=both.tar",
+        "ctx",
+    ]);
+    assert_eq!(world.read("out/linux_amd64/arch"), "amd64\n");
+    assert_eq!(world.read("out/linux_arm64/arch"), "arm64\n");
+    let loaded = world.ok(&["load", "-i", "both.tar"]);
+    assert_eq!(loaded.lines().count(), 2, "{loaded}");
+}
+
+#[test]
+fn an_image_is_the_same_after_a_way_through_every_bundle() {
+    let world = world();
+    let outputs = [
+        "type=oci,dest=oci.tar",
+        "type=oci,dest=oci,tar=false",
+        "type=docker,dest=docker.tar",
+        "type=oci,dest=zstd.tar,compression=zstd",
+    ];
+    let mut args = vec!["-t", "app:1"];
+    outputs.iter().for_each(|output| args.extend(["-o", output]));
+    args.extend(["-o", "type=docker", "ctx"]);
+    world.build(&args);
+    let id = world.ok(&["inspect", "-f", "{{.Id}}", "app:1"]);
+    world.ok(&["save", "-o", "saved.tar", "app:1"]);
+    for bundle in ["oci.tar", "oci", "docker.tar", "zstd.tar", "saved.tar"] {
+        let root = world.path(&format!("store-{bundle}"));
+        let root = root.to_str().unwrap();
+        assert_eq!(world.ok(&["--root", root, "load", "-i", bundle]), "Loaded image: app:1\n", "{bundle}");
+        assert_eq!(world.ok(&["--root", root, "inspect", "-f", "{{.Id}}", "app:1"]), id, "{bundle}");
+        assert_eq!(world.ok(&["--root", root, "run", "--rm", "app:1"]), "text\n", "{bundle}");
+    }
+}
+
+#[test]
+fn a_bundle_may_go_to_standard_output_and_come_from_standard_input() {
+    let world = world();
+    world.build(&["-t", "app", "ctx"]);
+    let saved = world.command(&["save", "app"]).output().unwrap().stdout;
+    let root = world.path("other");
+    let ended = world.kiln_reading(&["--root", root.to_str().unwrap(), "load"], &saved);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "Loaded image: app:latest\n"), "{}", ended.stderr);
+    let built = world.command(&["build", "-q", "-o", "-", "ctx"]).output().unwrap();
+    fs::write(world.path("files.tar"), built.stdout).unwrap();
+    assert!(tar_names(&world, "files.tar").contains(&"d/f".to_owned()));
+}
+
+#[test]
+fn a_damaged_bundle_is_refused() {
+    let world = World::empty();
+    world.write("no-image/readme", "x");
+    let failed = |args: &[&str]| world.kiln(args).stderr;
+    let said = failed(&["load", "-i", "no-image"]);
+    assert!(said.contains("cannot load `no-image`: it has neither a `manifest.json` nor an `index.json`"), "{said}");
+    world.write("truncated.tar", "not a tar");
+    assert!(
+        failed(&["load", "-i", "truncated.tar"]).contains("truncated.tar"),
+        "{}",
+        failed(&["load", "-i", "truncated.tar"])
+    );
+    assert!(failed(&["load", "-i", "nowhere"]).contains("cannot open `nowhere`"));
+}
+
+// The archives that older Dockers wrote: one directory a layer, no OCI layout.
+#[test]
+fn an_old_docker_archive_is_loaded() {
+    let world = world();
+    world.build(&["-t", "app", "ctx"]);
+    world.ok(&["save", "-o", "new.tar", "app"]);
+    let script = r#"
+        set -e; mkdir new old; tar -xf new.tar -C new; cd new
+        python3 - <<'EOF'
+import json, os, shutil
+[m] = json.load(open('manifest.json'))
+layers = []
+for i, path in enumerate(m['Layers']):
+    os.makedirs(f'../old/l{i}')
+    shutil.copy(path, f'../old/l{i}/layer.tar')
+    layers.append(f'l{i}/layer.tar')
+shutil.copy(m['Config'], '../old/config.json')
+json.dump([{'Config': 'config.json', 'RepoTags': ['old:1'], 'Layers': layers}], open('../old/manifest.json', 'w'))
+EOF
+        tar -czf ../old.tar.gz -C ../old .
+    "#;
+    let made = Command::new("sh").args(["-c", script]).current_dir(world.path("")).status().unwrap();
+    assert!(made.success());
+    assert_eq!(world.ok(&["load", "-i", "old.tar.gz"]), "Loaded image: old:1\n");
+    assert_eq!(world.ok(&["run", "--rm", "old:1"]), "text\n");
+}

@@ -1,0 +1,58 @@
+//! Ctrl-C: whatever runs is stopped, and nothing is left.
+
+use std::io::{BufRead, BufReader};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::world::World;
+
+/// Returns whether any process of the machine has `marker` on its command line.
+fn is_running(marker: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok()).any(|line| {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(marker) && !line.contains("kiln")
+    })
+}
+
+/// Starts a build, waits until it prints `until`, sends a signal, and returns the exit code.
+fn interrupt(world: &World, until: &str, signal: Signal) -> Option<i32> {
+    let mut child = world.spawn(&["build", "--progress", "plain", "-t", "app", "ctx"]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(until)), "the build never printed `{until}`");
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    lines.for_each(drop);
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn an_interrupted_build_stops_its_steps_and_keeps_what_had_finished() {
+    let world = World::new();
+    let dockerfile = "FROM busybox\nRUN echo first > /f\nRUN echo now; sleep 86399 & sleep 86398\n";
+    world.write("ctx/Dockerfile", dockerfile);
+    assert_eq!(interrupt(&world, " now", Signal::INT), Some(130));
+    assert!(!is_running("86398") && !is_running("86399"));
+    world.write("ctx/Dockerfile", dockerfile.replace("RUN echo now; sleep 86399 & sleep 86398", "RUN true"));
+    let summary = world.build_summary(&["-t", "app", "ctx"]);
+    assert_eq!(summary, "ran: RUN true\ncached: RUN echo first > /f\n");
+}
+
+#[test]
+fn a_killed_build_leaves_no_process_and_the_next_one_tidies_up() {
+    let world = World::new();
+    world.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=4 2>&1; echo now; sleep 86397\n",
+    );
+    interrupt(&world, " now", Signal::KILL);
+    // The kernel kills the sandbox with its builder, but not before it says that the builder is gone.
+    while is_running("86397") {
+        std::thread::yield_now();
+    }
+    assert!(std::fs::read_dir(world.store().join("drafts")).unwrap().next().is_some());
+    world.write("ctx/Dockerfile", "FROM busybox\nRUN true\n");
+    world.build(&["-t", "app", "ctx"]);
+    let named = world.ok(&["inspect", "-f", "{{len .RootFS.Layers}}", "app"]);
+    let layers = std::fs::read_dir(world.store().join("layers")).unwrap().count();
+    assert_eq!(format!("{layers}\n"), named);
+}

@@ -1,0 +1,16 @@
+//! The real binary on real Dockerfiles: that everything is connected, and what users see.
+
+#![cfg(test)]
+
+mod world;
+
+mod build;
+mod build_errors;
+mod cache;
+mod containers;
+mod debian;
+mod export;
+mod images;
+mod interrupt;
+mod registries;
+mod standing;

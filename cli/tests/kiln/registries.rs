@@ -1,0 +1,131 @@
+//! Bases from registries: in memory with faults, and Debian's real one.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use testkit::registry::Registry;
+
+use crate::world::World;
+
+/// Puts `busybox` from a world's store into a registry.
+fn push(world: &World, host: &str, name: &str) {
+    world.ok(&["save", "-o", "push.tar", "busybox"]);
+    let dir = world.path("pushed");
+    std::fs::create_dir_all(&dir).unwrap();
+    let unpacked = Command::new("tar").args(["-xf", "../push.tar"]).current_dir(&dir).status().unwrap();
+    assert!(unpacked.success());
+    let blob = |digest: &oci::Digest| std::fs::read(dir.join("blobs/sha256").join(digest.hex())).unwrap();
+    let index: oci::Index = serde_json::from_slice(&std::fs::read(dir.join("index.json")).unwrap()).unwrap();
+    let manifest_bytes = blob(&index.manifests[0].digest);
+    let manifest: oci::Manifest = serde_json::from_slice(&manifest_bytes).unwrap();
+    let reference: oci::Reference = format!("{host}/{name}").parse().unwrap();
+    let client = registry::Client::new(registry::Config::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for descriptor in manifest.layers.iter().chain([&manifest.config]) {
+            let content: Arc<dyn registry::BlobSource> = Arc::new(bytes::Bytes::from(blob(&descriptor.digest)));
+            client.push_blob(&reference, descriptor, content, None).await.unwrap();
+        }
+        client.push_manifest(&reference, &index.manifests[0].media_type, manifest_bytes.into()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_base_is_pulled_once_and_only_when_a_step_needs_it() {
+    let (world, registry) = (World::new(), Registry::start());
+    push(&world, &registry.host(), "team/base:1");
+    let base = format!("{}/team/base:1", registry.host());
+    let other = World::empty();
+    other.write("ctx/Dockerfile", format!("FROM {base} AS unused\nRUN true\nFROM scratch\nCOPY Dockerfile /\n"));
+    other.build(&["-t", "app", "ctx"]);
+    assert_eq!(other.ok(&["images", "--format", "{{.Repository}}"]), "app\n", "what nothing needs is not asked for");
+    other.write("ctx/Dockerfile", format!("FROM {base}\nRUN echo built > /f\nCMD [\"cat\", \"/f\"]\n"));
+    other.build(&["-t", "app", "ctx"]);
+    assert_eq!(other.ok(&["run", "--rm", "app"]), "built\n");
+    // From here on the registry is not needed any more.
+    drop(registry);
+    other.write("ctx/Dockerfile", format!("FROM {base}\nRUN echo again > /f\nCMD [\"cat\", \"/f\"]\n"));
+    other.build(&["-t", "app", "ctx"]);
+    assert_eq!(other.ok(&["run", "--rm", "app"]), "again\n");
+}
+
+#[test]
+fn pulling_again_sees_that_a_tag_moved() {
+    let (world, registry) = (World::new(), Registry::start());
+    push(&world, &registry.host(), "base:1");
+    let other = World::empty();
+    other.write("ctx/Dockerfile", format!("FROM {}/base:1\nRUN cat /etc/os > /f || true\n", registry.host()));
+    other.build(&["-t", "app", "ctx"]);
+    world.write("new/Dockerfile", "FROM busybox\nRUN echo new > /etc/os\n");
+    world.build(&["-t", "busybox", "new"]);
+    push(&world, &registry.host(), "base:1");
+    let summary = other.build_summary(&["-t", "app", "ctx"]);
+    assert!(summary.starts_with("ran: \n"), "{summary}");
+    let summary = other.build_summary(&["--pull", "-t", "app", "ctx"]);
+    assert!(summary.starts_with("ran: RUN cat"), "{summary}");
+    assert_eq!(other.in_image("app", "cat /f"), "new\n");
+}
+
+#[test]
+fn a_mirror_is_asked_first_by_flag_and_by_settings_file() {
+    let (world, mirror) = (World::new(), Registry::start());
+    push(&world, &mirror.host(), "library/tiny:1");
+    let other = World::empty();
+    let url = format!("http://{}", mirror.host());
+    other.ok(&["--registry-mirror", &url, "pull", "tiny:1"]);
+    assert_eq!(other.ok(&["run", "--rm", "tiny:1", "echo", "mirrored"]), "mirrored\n");
+    let third = World::empty();
+    third.write("config.toml", format!("[registry.\"docker.io\"]\nmirrors = [\"{url}\"]\n"));
+    third.ok(&["--config", "config.toml", "pull", "tiny:1"]);
+    assert_eq!(third.ok(&["run", "--rm", "tiny:1", "echo", "mirrored"]), "mirrored\n");
+}
+
+/// Debian's docker-registry on a port of its own, ended with the test.
+struct RealRegistry {
+    child: Child,
+    host: String,
+    _dir: tempfile::TempDir,
+}
+
+impl RealRegistry {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = format!("127.0.0.1:{port}");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+            dir.path().display()
+        );
+        let path = dir.path().join("config.yml");
+        std::fs::write(&path, config).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("docker-registry is missing: run `make roots`");
+        let registry = Self { child, host, _dir: dir };
+        while std::net::TcpStream::connect(&registry.host).is_err() {
+            std::thread::yield_now();
+        }
+        registry
+    }
+}
+
+impl Drop for RealRegistry {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_base_comes_from_a_real_registry() {
+    let (world, registry) = (World::new(), RealRegistry::start());
+    push(&world, &registry.host, "base:1");
+    let other = World::empty();
+    other
+        .write("ctx/Dockerfile", format!("FROM {}/base:1\nRUN echo real > /f\nCMD [\"cat\", \"/f\"]\n", registry.host));
+    other.build(&["-t", "app", "ctx"]);
+    assert_eq!(other.ok(&["run", "--rm", "app"]), "real\n");
+    let digests = other.ok(&["inspect", "-f", "{{index .RepoDigests 0}}", &format!("{}/base:1", registry.host)]);
+    assert!(digests.starts_with(&format!("{}/base@sha256:", registry.host)), "{digests}");
+}

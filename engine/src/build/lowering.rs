@@ -1,0 +1,170 @@
+//! Lowering, and fetching what it asks for: again and again until it needs nothing any more.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use frontend::MAIN_CONTEXT_NAME;
+use frontend::known::{ImageQuery, Known, KnownImage, Need};
+use frontend::plan::{Lowered, Plan};
+use frontend::request::{LowerRequest, MainContext, NamedContext, NoCache};
+use llb::{ImageOrigin, Limits};
+use oci::{Digest, Platform};
+use store::ImageRecord;
+use tokio_util::sync::CancellationToken;
+
+use super::definition::Definition;
+use super::request::{BuildRequest, ContextSource};
+use crate::event_sink::EventSink;
+use crate::image::RemoteImage;
+use crate::{Engine, Error};
+
+/// How often lowering may ask: each time it learns of bases that it did not know of, and a chain of bases is no longer than the stages of a file.
+const ROUNDS_MAX: usize = 10_000;
+
+/// What lowering came to.
+pub(crate) struct Lowering {
+    /// What is to be built.
+    pub(crate) plan: Plan,
+    /// The images that it names, by the digests of their manifests.
+    pub(crate) images: BTreeMap<Digest, ImageRecord>,
+    /// The directories that it names.
+    pub(crate) contexts: BTreeMap<String, PathBuf>,
+}
+
+impl Engine {
+    pub(crate) async fn lower(
+        &self,
+        definition: &Definition,
+        request: &BuildRequest,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<Lowering, Error> {
+        let lower_request = lower_request(request)?;
+        let contexts = directories(request, &lower_request);
+        let (mut known, mut images) = (Known::default(), BTreeMap::new());
+        for _ in 0..ROUNDS_MAX {
+            let lowered = frontend::lower(&definition.file, &lower_request, &known);
+            let needs = match lowered.map_err(|error| definition.error(error.diagnostics))? {
+                Lowered::Done(plan) => return Ok(Lowering { plan, images, contexts }),
+                Lowered::Needs(needs) => needs,
+            };
+            for need in needs {
+                let step = events.step(need.step_name());
+                let met = tokio::select! {
+                    met = self.meet(need, definition, request, &contexts, &mut known, &mut images) => met,
+                    () = cancel.cancelled() => return Err(Error::Cancelled),
+                };
+                step.end(met)?;
+            }
+        }
+        Err(Error::Bug("lowering asks without end".to_owned()))
+    }
+
+    /// Finds out what lowering asks for and adds it to what is known.
+    async fn meet(
+        &self,
+        need: Need,
+        definition: &Definition,
+        request: &BuildRequest,
+        contexts: &BTreeMap<String, PathBuf>,
+        known: &mut Known,
+        images: &mut BTreeMap<Digest, ImageRecord>,
+    ) -> Result<(), Error> {
+        match need {
+            Need::Image(query) => {
+                let answer = match self.base(&query, request).await {
+                    Ok(base) => {
+                        let image = known_image(&base)?;
+                        images.insert(base.manifest, base.image);
+                        Ok(image)
+                    }
+                    // That an image cannot be had is told where the Dockerfile names it.
+                    Err(Error::Registry(source)) => Err(source.failures().to_string()),
+                    Err(error @ (Error::Platform { .. } | Error::NotAnImage { .. })) => Err(error.to_string()),
+                    Err(error) => return Err(error),
+                };
+                known.images.insert(query, answer);
+            }
+            Need::IgnoreFile(name) => {
+                let file = match contexts.get(&name) {
+                    Some(directory) => definition.ignore_file(directory, name == MAIN_CONTEXT_NAME)?,
+                    None => None,
+                };
+                known.ignore_files.insert(name, file);
+            }
+            Need::Time(query) => {
+                known.times.insert(query, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a base: from the store, unless the user wants to know what its registry has today; else from its registry, and it is in the store from then on.
+    async fn base(&self, query: &ImageQuery, request: &BuildRequest) -> Result<RemoteImage, Error> {
+        if let ImageOrigin::Layout(name) = &query.origin {
+            return self.layout_image(name, query, request);
+        }
+        if !request.pull
+            && let Some(image) = self.named_image(&query.reference, &query.platform)?
+        {
+            let digest = self.name_record(&query.reference)?.and_then(|record| record.digest).unwrap_or(image.id);
+            return Ok(RemoteImage { digest, manifest: image.id, image });
+        }
+        let remote = self.fetch_image(&query.reference, &query.platform).await?;
+        let image = self.store.image(&remote.image.id)?.unwrap_or(remote.image);
+        self.name_remote(&query.reference, remote.digest, &image)?;
+        Ok(RemoteImage { image, ..remote })
+    }
+}
+
+fn known_image(base: &RemoteImage) -> Result<KnownImage, Error> {
+    let config = crate::image::config_of(&base.image)?;
+    let platform = base.image.platform.clone();
+    Ok(KnownImage { digest: base.digest, manifest: base.manifest, platform, config })
+}
+
+fn lower_request(request: &BuildRequest) -> Result<LowerRequest, Error> {
+    let mut contexts = BTreeMap::new();
+    for (name, value) in &request.contexts {
+        let context = value.parse::<NamedContext>();
+        let context =
+            context.map_err(|error| Error::Run { reason: format!("invalid build context {name}: {error}") })?;
+        contexts.insert(name.clone(), context);
+    }
+    let no_cache = match (request.no_cache, request.no_cache_filter.is_empty()) {
+        (true, _) => NoCache::Everything,
+        (false, true) => NoCache::Nothing,
+        (false, false) => NoCache::Stages(request.no_cache_filter.clone()),
+    };
+    let main_context = match request.context {
+        ContextSource::Directory(_) => MainContext::Local,
+        ContextSource::Empty => MainContext::Empty,
+    };
+    Ok(LowerRequest {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        labels: request.labels.clone(),
+        platforms: request.platforms.clone(),
+        contexts,
+        main_context,
+        no_cache,
+        network: request.network,
+        extra_hosts: request.extra_hosts.clone(),
+        limits: Limits { shm_bytes: request.shm_bytes, ulimits: request.ulimits.clone(), ..Limits::default() },
+        ..LowerRequest::new(Platform::host())
+    })
+}
+
+/// Returns the directories of the request, by the names that the graph has for them.
+fn directories(request: &BuildRequest, lowered: &LowerRequest) -> BTreeMap<String, PathBuf> {
+    let mut directories = BTreeMap::new();
+    if let ContextSource::Directory(path) = &request.context {
+        directories.insert(MAIN_CONTEXT_NAME.to_owned(), path.clone());
+    }
+    for (name, context) in &lowered.contexts {
+        if let NamedContext::Local { path } | NamedContext::Layout { path, .. } = context {
+            directories.insert(name.clone(), Path::new(path).to_owned());
+        }
+    }
+    directories
+}

@@ -1,0 +1,137 @@
+//! `kiln build`: from a Dockerfile and a context to images and outputs.
+//!
+//! The order is: read the Dockerfile → lower it, fetching what lowering asks for → solve the graph → complete the images' configs → export.
+
+mod definition;
+mod lowering;
+mod metadata;
+mod request;
+mod result;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use executor::{Context, Executor, Secrets};
+use frontend::ignore::Ignore;
+use frontend::plan::Plan;
+use llb::{Edge, Source};
+use oci::Digest;
+use solver::{Options, SolveError};
+use store::ImageRecord;
+use tokio_util::sync::CancellationToken;
+
+pub use metadata::Metadata;
+pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
+
+use crate::event_sink::EventSink;
+use crate::export::{self, ExportRequest};
+use crate::{Engine, Error};
+use definition::Definition;
+use lowering::Lowering;
+use result::BuiltImage;
+use steps::StepTranslator;
+
+/// What a build came to.
+#[derive(Clone, Debug)]
+pub struct BuildOutcome {
+    /// The images, one for each platform, in the order of the request.
+    pub images: Vec<Digest>,
+    /// What `--metadata-file` says of them.
+    pub metadata: Metadata,
+}
+
+impl Engine {
+    /// Builds, and exports to every output of the request.
+    ///
+    /// When it fails or `cancel` is cancelled, nothing that it started still runs, and what had finished stays cached.
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<BuildOutcome, Error> {
+        // Taken before anything is looked up, so that no collection removes what this build finds.
+        let _epoch = self.store.hold_epoch()?;
+        let definition = Definition::load(request, events)?;
+        let Lowering { plan, images, contexts } = self.lower(&definition, request, events, cancel).await?;
+        for warning in &plan.warnings {
+            events.send(definition.warning_event(warning));
+        }
+        let cache = cache::Cache::new(self.store.clone(), {
+            let events = events.clone();
+            move |trouble| steps::cache_trouble(&events, &trouble)
+        });
+        let snapshots = self.solve(&plan, images, &contexts, request, (&definition, &cache, events), cancel).await;
+        // Also after a failure: what was found was used.
+        cache.finish();
+        let mut built = Vec::with_capacity(plan.results.len());
+        for (result, snapshot) in plan.results.iter().zip(snapshots?) {
+            built.push(BuiltImage { result, snapshot });
+        }
+        let step = events.step(export::step_name(&request.outputs));
+        let exported = self.export(&built, request, &step, cancel).await;
+        step.end(exported)
+    }
+
+    async fn export(
+        &self,
+        built: &[BuiltImage<'_>],
+        request: &BuildRequest,
+        step: &crate::event_sink::OwnStep,
+        cancel: &CancellationToken,
+    ) -> Result<BuildOutcome, Error> {
+        let images = {
+            let _part = step.part("exporting layers");
+            self.complete_images(built).await?
+        };
+        let snapshots = built.iter().map(|built| built.snapshot.clone()).collect();
+        let export = ExportRequest { images: &images, snapshots, tags: &request.tags, outputs: &request.outputs };
+        let metadata = self.export_all(&export, step, cancel).await?;
+        Ok(BuildOutcome { images: images.iter().map(|image| image.id).collect(), metadata })
+    }
+
+    async fn solve(
+        &self,
+        plan: &Plan,
+        images: BTreeMap<Digest, ImageRecord>,
+        contexts: &BTreeMap<String, PathBuf>,
+        request: &BuildRequest,
+        (definition, cache, events): (&Definition, &cache::Cache, &EventSink),
+        cancel: &CancellationToken,
+    ) -> Result<Vec<store::Snapshot>, Error> {
+        let contexts = open_contexts(plan, contexts)?;
+        let secrets = Secrets { values: request.secrets.clone(), agents: request.ssh_agents.clone() };
+        let executor = Executor::new(self.fetcher(events), &plan.graph, images, contexts, secrets);
+        let targets: Vec<Edge> = plan.results.iter().map(|result| result.edge).collect();
+        let translator = StepTranslator::new(&plan.graph, events.clone());
+        let options = Options { parallel_max: self.parallel_max };
+        let observe = |event| translator.translate(event);
+        let ports = (&executor, cache);
+        let solved = solver::solve(&plan.graph, &targets, ports, options, &observe, cancel).await;
+        solved.map_err(|error| match error {
+            SolveError::Cancelled => Error::Cancelled,
+            SolveError::Step { vertex, name, source } => {
+                translator.failed(vertex, &source);
+                let excerpt = plan.graph[vertex].hints.lines.and_then(|lines| definition.excerpt_of(lines));
+                Error::Step { name, excerpt: excerpt.map(Box::new), source: Box::new(source) }
+            }
+            error @ SolveError::NoSuchOutput { .. } => Error::Bug(error.to_string()),
+        })
+    }
+}
+
+/// Opens the directories that the graph reads, each with the ignore patterns that the graph has for it.
+fn open_contexts(plan: &Plan, paths: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Arc<Context>>, Error> {
+    let mut contexts = BTreeMap::new();
+    for (_, vertex) in plan.graph.vertices() {
+        let Some(Source::Local(local)) = vertex.op.as_source() else { continue };
+        let unknown = || Error::Bug(format!("the build reads the context `{}`, which has no directory", local.name));
+        let path = paths.get(&local.name).ok_or_else(unknown)?;
+        let ignore = Ignore::new(local.ignore.iter().map(String::as_str));
+        let ignore = ignore.map_err(|error| Error::Bug(format!("the frontend let through a pattern: {error}")))?;
+        contexts.insert(local.name.clone(), Arc::new(Context::open(path, ignore)?));
+    }
+    Ok(contexts)
+}

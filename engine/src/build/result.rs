@@ -1,0 +1,99 @@
+//! From finished snapshots to images: configs get their layers and times.
+
+use frontend::plan::PlanResult;
+use layer::tar::{TarOptions, export_layer};
+use oci::{Digest, ImageConfig, Timestamp};
+use store::{ImageLayer, ImageRecord, Layer, LayerRecord, Snapshot};
+
+use crate::{Engine, Error};
+
+/// What one platform came to.
+pub(crate) struct BuiltImage<'a> {
+    /// What was planned.
+    pub(crate) result: &'a PlanResult,
+    /// What was made.
+    pub(crate) snapshot: Snapshot,
+}
+
+impl Engine {
+    /// Completes the images' configs. The digests of tars that nobody needed before are computed now, and remembered.
+    pub(crate) async fn complete_images(&self, built: &[BuiltImage<'_>]) -> Result<Vec<ImageRecord>, Error> {
+        let mut images = Vec::with_capacity(built.len());
+        for BuiltImage { result, snapshot } in built {
+            let records = self.complete_layers(snapshot).await?;
+            let config = complete_config(result, &records);
+            let config = serde_json::to_string(&config).map_err(|error| Error::Bug(error.to_string()))?;
+            let layers = records.into_iter().map(|record| ImageLayer {
+                diff_id: record.diff_id.unwrap_or(record.content),
+                origin: record.origin.clone(),
+                layer: Some(record),
+            });
+            images.push(ImageRecord {
+                id: Digest::of(config.as_bytes()),
+                config,
+                platform: result.platform.clone(),
+                layers: layers.collect(),
+                manifest: None,
+                added: Timestamp::now(),
+            });
+        }
+        Ok(images)
+    }
+
+    /// Returns the records of a snapshot's layers, all with the digests of their tars, and makes sure that the store keeps them.
+    async fn complete_layers(&self, snapshot: &Snapshot) -> Result<Vec<LayerRecord>, Error> {
+        let mut digests = Vec::with_capacity(snapshot.layers.len());
+        for layer in snapshot.layers.iter() {
+            let record = layer.record().await.map_err(executor::ExecError::from)?;
+            let (layer, known) = (layer.clone(), record.diff_id.is_some());
+            digests.push(tokio::task::spawn_blocking(move || match known {
+                true => Ok((layer, LayerRecord::clone(&record), false)),
+                false => with_tar_digest(layer, &record),
+            }));
+        }
+        let (mut layers, mut is_new) = (Vec::with_capacity(digests.len()), false);
+        for digest in digests {
+            let joined = digest.await.map_err(|error| Error::Bug(error.to_string()))?;
+            let (layer, record, changed) = joined?;
+            is_new |= changed;
+            layers.push((layer, record));
+        }
+        if is_new {
+            self.store.put_layers(&layers, |_| Ok(()))?;
+        }
+        Ok(layers.into_iter().map(|(_, record)| record).collect())
+    }
+}
+
+fn with_tar_digest(layer: Layer, record: &LayerRecord) -> Result<(Layer, LayerRecord, bool), Error> {
+    let opened = layer.open()?;
+    let exported = export_layer(&opened, TarOptions::LAYER, std::io::sink());
+    let exported = exported.map_err(|source| Error::Export { id: layer.id(), source })?;
+    let (diff_id, tar_bytes) = (Some(exported.digest), Some(exported.size_bytes));
+    Ok((layer, LayerRecord { diff_id, tar_bytes, ..record.clone() }, true))
+}
+
+/// Fills in what only the finished steps tell; see [`PlanResult`].
+fn complete_config(result: &PlanResult, layers: &[LayerRecord]) -> ImageConfig {
+    let mut config = result.config.clone();
+    config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id.unwrap_or(layer.content)).collect();
+    let mut of_layers = layers.iter();
+    for (place, entry) in config.history.iter_mut().enumerate() {
+        let layer = if entry.empty_layer { None } else { of_layers.next() };
+        if place >= result.base_history && entry.created.is_none() {
+            entry.created = layer.map(|layer| layer.created);
+        }
+    }
+    let new = config.history.get(result.base_history..).unwrap_or_default();
+    let first_new = new.iter().find_map(|entry| entry.created);
+    let base = config.history.get(..result.base_history).unwrap_or_default();
+    let last_base = base.iter().rev().find_map(|entry| entry.created);
+    // As BuildKit: what stands before the first new layer has that layer's time, and the base's only where there is no new layer.
+    let mut before = first_new.or(last_base);
+    for entry in config.history.iter_mut().skip(result.base_history) {
+        before = entry.created.or(before);
+        entry.created = before;
+    }
+    config.created = config.history.last().and_then(|entry| entry.created);
+    config
+}

@@ -1,0 +1,291 @@
+//! Why a use case failed: for whom it is, where, and what to do about it.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use executor::ExecError;
+use frontend::diagnostic::Diagnostic;
+use oci::Digest;
+use store::StoreError;
+
+use crate::event::Excerpt;
+
+/// What to do when a disk is full.
+const DISK_FULL_HINT: &str = "the disk is full: `kiln system prune` frees what nothing needs";
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Dockerfile has errors.
+    #[error("{}", first_message(diagnostics))]
+    Dockerfile {
+        /// All of them, the first first.
+        diagnostics: Vec<Diagnostic>,
+        /// The lines of the first one.
+        excerpt: Option<Box<Excerpt>>,
+    },
+    /// There is no Dockerfile.
+    #[error("failed to read dockerfile: open {name}: no such file or directory")]
+    NoDockerfile {
+        /// The path as the user gave it, or its default.
+        name: String,
+        /// The directory that was looked in.
+        context: PathBuf,
+    },
+    /// The build context is no directory.
+    #[error("unable to prepare context: path \"{path}\" not found")]
+    NoContext {
+        /// The path as the user gave it.
+        path: PathBuf,
+    },
+    /// A step failed.
+    #[error("{source}")]
+    Step {
+        /// The step's name.
+        name: String,
+        /// Its lines in the Dockerfile.
+        excerpt: Option<Box<Excerpt>>,
+        /// Why.
+        #[source]
+        source: Box<ExecError>,
+    },
+    /// The build was stopped by the user.
+    #[error("canceled")]
+    Cancelled,
+    /// An image could not be had from its registry.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// An image is not for the platform that is wanted.
+    #[error("no match for platform {platform} in manifest of {reference}: it has {available}")]
+    Platform {
+        /// The image.
+        reference: String,
+        /// What is wanted.
+        platform: String,
+        /// What there is.
+        available: String,
+    },
+    /// A manifest or config is not what it should be.
+    #[error("cannot read the {what} of {name}")]
+    Malformed {
+        /// A manifest, an index or a config.
+        what: &'static str,
+        /// Of which image or file.
+        name: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A manifest is of a kind that is not an image.
+    #[error("{name} is not an image: its media type is `{media_type}`")]
+    NotAnImage {
+        /// What was asked for.
+        name: String,
+        /// What it is.
+        media_type: String,
+    },
+    /// No image has a name or id.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several images have ids that begin like this.
+    #[error("multiple IDs found with provided prefix: {prefix}")]
+    Ambiguous {
+        /// The beginning.
+        prefix: String,
+    },
+    /// An image cannot be removed as long as containers were made of it.
+    #[error(
+        "conflict: unable to remove repository reference \"{name}\" (must force) - container {container} is using its referenced image {image}"
+    )]
+    ImageInUse {
+        /// What was to be removed.
+        name: String,
+        /// A container, by the beginning of its id.
+        container: String,
+        /// The image, by the beginning of its id.
+        image: String,
+    },
+    /// An image has several names, and removing by id would take all of them.
+    #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories")]
+    ManyNames {
+        /// The image, by the beginning of its id.
+        image: String,
+    },
+    /// A name is not a reference.
+    #[error("invalid tag \"{name}\"")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: oci::ReferenceParseError,
+    },
+    /// An output asks for something that does not fit.
+    #[error("invalid output: {reason}")]
+    Output {
+        /// What does not fit.
+        reason: String,
+    },
+    /// An archive that is to be loaded is not one of images.
+    #[error("cannot load `{name}`: {reason}")]
+    Archive {
+        /// The file.
+        name: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// A blob that an archive names is not in it, or is another one.
+    #[error("cannot load `{name}`: blob {digest} is {reason}")]
+    ArchiveBlob {
+        /// The file.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be used.
+    #[error("cannot {action} `{path}`")]
+    File {
+        /// What was to be done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of settings is not what it should be.
+    #[error("cannot read the settings in `{path}`")]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A layer could not be written as a tar.
+    #[error("cannot export layer {id}")]
+    Export {
+        /// The layer.
+        id: store::LayerId,
+        /// Why not.
+        source: layer::tar::ExportError,
+    },
+    /// The container could not be started.
+    #[error(transparent)]
+    Start(#[from] runtime::StartError),
+    /// The container's sandbox could not be made.
+    #[error(transparent)]
+    Create(#[from] runtime::CreateError),
+    /// The command line of a container is wrong.
+    #[error("{reason}")]
+    Run {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A step of the engine itself failed.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The settings for registries cannot be used.
+    #[error(transparent)]
+    RegistryConfig(#[from] registry::ConfigError),
+    /// Something that cannot be; please report it.
+    #[error("bug: {0}")]
+    Bug(String),
+}
+
+/// For whom an error is; it decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The user can mend it in the Dockerfile or on the command line, or on the machine.
+    User,
+    /// The user stopped it.
+    Cancelled,
+    /// We have to mend it.
+    Bug,
+}
+
+impl Error {
+    /// Returns a closure that says what was to be done to which file.
+    pub(crate) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source: source.into() }
+    }
+
+    /// Tells for whom the error is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Bug(_) => ErrorKind::Bug,
+            _ => ErrorKind::User,
+        }
+    }
+
+    /// Returns the lines of the Dockerfile that it is about.
+    pub fn excerpt(&self) -> Option<&Excerpt> {
+        match self {
+            Self::Dockerfile { excerpt, .. } | Self::Step { excerpt, .. } => excerpt.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dockerfile { diagnostics, .. } => diagnostics.first()?.hint.clone(),
+            Self::NoDockerfile { context, .. } => {
+                Some(format!("looked in `{}`; name another file with `-f`", context.display()))
+            }
+            Self::Step { source, .. } => exec_hint(source),
+            Self::Exec(source) => exec_hint(source),
+            Self::Registry(source) => source.hint(),
+            Self::ManyNames { .. } => Some("use `kiln rmi --force`, or remove the names one by one".to_owned()),
+            _ => None,
+        }
+        .or_else(|| is_disk_full(self).then(|| DISK_FULL_HINT.to_owned()))
+    }
+}
+
+fn exec_hint(error: &ExecError) -> Option<String> {
+    match error {
+        ExecError::NotFound { path, is_ignored: true, .. } => {
+            Some(format!("`{path}` exists, but the ignore file leaves it out"))
+        }
+        ExecError::Registry(source) => source.hint(),
+        _ => None,
+    }
+}
+
+/// Tells whether an error, or what caused it, is that a disk is full.
+fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| match cause.downcast_ref::<io::Error>() {
+        Some(error) => matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+        None => cause.downcast_ref::<StoreError>().is_some_and(StoreError::is_disk_full),
+    })
+}
+
+/// Returns an error and what caused it, in one line; a text that an error repeats from its cause comes once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if next != last && !last.ends_with(&next) {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ": {next}");
+        }
+        last = next;
+        cause = error.source();
+    }
+    text
+}
+
+fn first_message(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics.first().map_or("the Dockerfile has errors", |diagnostic| &diagnostic.message)
+}

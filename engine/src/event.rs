@@ -1,0 +1,137 @@
+//! What happens during a build, as one stream of a closed enum. Terminal, plain and JSON progress, the build history and later protocols are renderings of it.
+
+use oci::{Digest, Timestamp};
+use serde::Serialize;
+
+/// One thing that happened.
+///
+/// For each step: [`Event::Started`] comes first and once, [`Event::Finished`] comes last and once, and everything between names a step that is running.
+/// A step that nothing came of because another failed is only finished, with [`Outcome::Cancelled`] or [`Outcome::NotRun`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// A step began: it is looked up or run.
+    Started(StepStarted),
+    /// A step's command wrote something.
+    Output(StepOutput),
+    /// A part of a step made progress: a download, an export.
+    Progress(StepProgress),
+    /// A step ended.
+    Finished(StepFinished),
+    /// Something the user should know; the build goes on.
+    Warning(Warning),
+}
+
+/// A step began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepStarted {
+    /// Names the step in this build: its vertex's digest, or the digest of its name for the builder's own steps.
+    pub step: Digest,
+    /// `[build 2/4] RUN make`, or `[internal] load build context`.
+    pub name: String,
+    /// The steps that it needs.
+    pub inputs: Vec<Digest>,
+    /// When it began.
+    pub at: Timestamp,
+}
+
+/// A step's command wrote something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepOutput {
+    /// The step.
+    pub step: Digest,
+    /// Where it wrote to.
+    pub stream: Stream,
+    /// What it wrote: any bytes, not cut at line ends.
+    pub bytes: Vec<u8>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where a command wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A part of a step made progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepProgress {
+    /// The step.
+    pub step: Digest,
+    /// Names the part within the step, in the words that are shown: `sha256:4abc…`, `exporting layers`.
+    pub id: String,
+    /// How much is done, in bytes; 0 where the part has no size.
+    pub current_bytes: u64,
+    /// How much there is, in bytes; `None` where that is unknown or the part has no size.
+    pub total_bytes: Option<u64>,
+    /// When the part began.
+    pub started: Timestamp,
+    /// When the part ended; `None` while it goes on.
+    pub completed: Option<Timestamp>,
+    /// When this was reported.
+    pub at: Timestamp,
+}
+
+/// A step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepFinished {
+    /// The step.
+    pub step: Digest,
+    /// Its name, since a step that was never started is named only here.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was run.
+    Done,
+    /// A result from before was used.
+    Cached,
+    /// It was run and failed; the text says why.
+    Failed(String),
+    /// It was running when another step failed or the user stopped the build.
+    Cancelled,
+    /// It was never run, because a step that it needs failed or the build was stopped.
+    NotRun,
+}
+
+/// Something the user should know; the build goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// The step that it is about: for build checks, the loading of the Dockerfile.
+    pub step: Digest,
+    /// The whole message in one line: `MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)`.
+    pub short: String,
+    /// What the rule is about, in one sentence; may be empty.
+    pub detail: String,
+    /// Where to read more; may be empty.
+    pub url: String,
+    /// The place in a file.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// Lines of a Dockerfile to be shown with a warning or an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Excerpt {
+    /// The file's name as the user gave it.
+    pub file: String,
+    /// The number of the first line in `lines`, from 1.
+    pub first_line: u32,
+    /// The lines, some before and after those that are meant.
+    pub lines: Vec<String>,
+    /// The first line that is meant, by its number in the file.
+    pub marked_start: u32,
+    /// The last line that is meant, by its number in the file.
+    pub marked_end: u32,
+}

@@ -1,0 +1,149 @@
+//! Where the files of an export are put: a directory, or a tar in a file or on standard output.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
+
+use layer::tar::{TarOptions, Writer};
+use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
+
+use crate::Error;
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Where an export goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A tar, written to this file.
+    File(PathBuf),
+    /// A tar, written to standard output.
+    Stdout,
+    /// This directory.
+    Directory(PathBuf),
+}
+
+/// Takes the files of an export, one after the other.
+pub(crate) enum Sink {
+    /// Into a directory. Files that are there already stay if they are blobs, whose names say what they are.
+    Directory(PathBuf),
+    /// Into a tar.
+    Tar {
+        /// Boxed, since a tar's writer is large.
+        writer: Box<Writer<Box<dyn Write + Send>>>,
+        /// Where a half-written file is put in its place; `None` on standard output.
+        target: Option<(PathBuf, PathBuf)>,
+    },
+}
+
+impl Sink {
+    pub(crate) fn open(destination: &Destination) -> Result<Self, Error> {
+        let tar = |out: Box<dyn Write + Send>, target| {
+            let out: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(BUFFER_BYTES, out));
+            Self::Tar { writer: Box::new(Writer::new(out, TarOptions::FILE_SYSTEM)), target }
+        };
+        match destination {
+            Destination::Directory(path) => {
+                fs::create_dir_all(path).map_err(Error::file("create", path))?;
+                Ok(Self::Directory(path.clone()))
+            }
+            Destination::Stdout => Ok(tar(Box::new(io::stdout()), None)),
+            Destination::File(path) => {
+                // A file of this name stays whole until the new one is.
+                let mut draft = path.clone().into_os_string();
+                draft.push(format!(".{}.tmp", std::process::id()));
+                let draft = PathBuf::from(draft);
+                let file = File::create(&draft).map_err(Error::file("create", path))?;
+                Ok(tar(Box::new(file), Some((draft, path.clone()))))
+            }
+        }
+    }
+
+    /// Tells whether a file is there already.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        match self {
+            Self::Directory(root) => root.join(path).exists(),
+            Self::Tar { .. } => false,
+        }
+    }
+
+    /// Reads a small file that is there already.
+    pub(crate) fn read(&self, path: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Directory(root) => fs::read(root.join(path)).ok(),
+            Self::Tar { .. } => None,
+        }
+    }
+
+    /// Makes a directory.
+    pub(crate) fn directory(&mut self, path: &str) -> Result<(), Error> {
+        match self {
+            Self::Directory(root) => {
+                let path = root.join(path);
+                fs::create_dir_all(&path).map_err(Error::file("create", &path))
+            }
+            Self::Tar { writer, .. } => {
+                let path = EntryPathBuf::clean(path.as_bytes());
+                let path = path.map_err(|error| Error::Bug(error.to_string()))?;
+                append(writer, path, Kind::Directory { opaque: false }, 0o755, &mut io::empty())
+            }
+        }
+    }
+
+    /// Writes a file of `size_bytes`.
+    pub(crate) fn file(&mut self, path: &str, size_bytes: u64, content: &mut dyn Read) -> Result<(), Error> {
+        match self {
+            Self::Directory(root) => {
+                let path = root.join(path);
+                let draft = path.with_extension("tmp");
+                let written = File::create(&draft).and_then(|mut file| io::copy(content, &mut file));
+                written.map_err(Error::file("write", &path))?;
+                fs::rename(&draft, &path).map_err(Error::file("write", &path))
+            }
+            Self::Tar { writer, .. } => {
+                let path = EntryPathBuf::clean(path.as_bytes());
+                let path = path.map_err(|error| Error::Bug(error.to_string()))?;
+                let kind = Kind::File { size_bytes, content: ContentHash([0; 32]) };
+                append(writer, path, kind, 0o644, content)
+            }
+        }
+    }
+
+    /// Ends the export, and puts a tar in its place.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        let Self::Tar { writer, mut target } = self else { return Ok(()) };
+        let path = target.as_ref().map_or_else(|| PathBuf::from("-"), |(_, path)| path.clone());
+        let failed = |source| Error::file::<io::Error>("write", &path)(source);
+        let mut out = writer.finish().map_err(|error| failed(io::Error::other(error)))?;
+        out.flush().map_err(failed)?;
+        drop(out);
+        if let Some((draft, path)) = target.take() {
+            fs::rename(&draft, &path).map_err(Error::file("create", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the export up; what was written of a tar goes away.
+    pub(crate) fn abandon(self) {
+        if let Self::Tar { target: Some((draft, _)), .. } = self {
+            // What went wrong before is what the user hears of.
+            let _ = fs::remove_file(draft);
+        }
+    }
+}
+
+fn append(
+    writer: &mut Writer<Box<dyn Write + Send>>,
+    path: EntryPathBuf,
+    kind: Kind<'_>,
+    mode: u16,
+    content: &mut dyn Read,
+) -> Result<(), Error> {
+    let metadata = Metadata { mode, ..Metadata::default() };
+    let entry = Entry { path: path.as_path(), kind, metadata };
+    let appended = writer.append(&entry, content);
+    appended.map_err(|source| Error::File {
+        action: "write",
+        path: PathBuf::from(path.to_string()),
+        source: io::Error::other(source),
+    })
+}

@@ -1,0 +1,179 @@
+//! Layers as blobs: taken as they came where that fits, else written as a tar and compressed.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, Write};
+use std::path::PathBuf;
+
+use flate2::write::GzEncoder;
+use layer::compression::Decoder;
+use layer::tar::{TarOptions, export_layer};
+use oci::{Descriptor, Hasher, media_type};
+use store::{LayerOrigin, LayerRecord, Store};
+
+use super::output::OutputParseError;
+use crate::Error;
+
+const GZIP_LEVEL_DEFAULT: u32 = 6;
+const GZIP_LEVEL_MAX: i32 = 9;
+const ZSTD_LEVEL_DEFAULT: i32 = 3;
+const ZSTD_LEVEL_MAX: i32 = 22;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// How a layer is compressed. The same layer always gives the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// It is not.
+    Uncompressed,
+    /// By gzip.
+    Gzip {
+        /// 0 to 9.
+        level: u32,
+    },
+    /// By zstd.
+    Zstd {
+        /// 1 to 22.
+        level: i32,
+    },
+}
+
+impl Compression {
+    /// Parses `compression` and `compression-level`; without a name it is gzip.
+    pub(crate) fn parse(name: Option<&str>, level: Option<i32>) -> Result<Self, OutputParseError> {
+        match name.unwrap_or("gzip") {
+            "uncompressed" => Ok(Self::Uncompressed),
+            "gzip" => {
+                let level = level.map_or(GZIP_LEVEL_DEFAULT, |level| level.clamp(0, GZIP_LEVEL_MAX) as u32);
+                Ok(Self::Gzip { level })
+            }
+            "zstd" => Ok(Self::Zstd { level: level.map_or(ZSTD_LEVEL_DEFAULT, |it| it.clamp(1, ZSTD_LEVEL_MAX)) }),
+            other => Err(OutputParseError::Value {
+                key: "compression".to_owned(),
+                value: other.to_owned(),
+                expected: "uncompressed, gzip or zstd",
+            }),
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Uncompressed => media_type::OCI_LAYER,
+            Self::Gzip { .. } => media_type::OCI_LAYER_GZIP,
+            Self::Zstd { .. } => media_type::OCI_LAYER_ZSTD,
+        }
+    }
+
+    /// Tells whether a blob of this media type is what was asked for.
+    fn is_met_by(self, media_type: &str) -> bool {
+        match self {
+            Self::Uncompressed => media_type.ends_with(".tar"),
+            Self::Gzip { .. } => media_type.ends_with("gzip"),
+            Self::Zstd { .. } => media_type.ends_with("zstd"),
+        }
+    }
+}
+
+/// A layer as a blob, open at its start.
+pub(crate) struct LayerBlob {
+    /// What it is.
+    pub(crate) descriptor: Descriptor,
+    /// Its bytes.
+    pub(crate) file: File,
+}
+
+/// Returns a layer as a blob; what has to be written for it goes away with the last who has it open.
+///
+/// A layer that came from elsewhere keeps its blob, unless its compression is forced to be another one: its tar cannot be made again to the byte, but its blob
+/// can be decompressed.
+pub(crate) fn layer_blob(
+    store: &Store,
+    record: &LayerRecord,
+    compression: Compression,
+    force: bool,
+) -> Result<LayerBlob, Error> {
+    let Some(LayerOrigin { blob, .. }) = &record.origin else {
+        let opened = store.layer(record.clone())?.open()?;
+        let id = record.id;
+        return compress(store, compression, |out| {
+            let exported = export_layer(&opened, TarOptions::LAYER, out);
+            exported.map(|_| ()).map_err(|source| Error::Export { id, source })
+        });
+    };
+    let missing = || Error::Exec(executor::ExecError::LayerUnavailable { diff_id: record.content });
+    let file = store.open_blob(&blob.digest)?.ok_or_else(missing)?;
+    if !force || compression.is_met_by(&blob.media_type) {
+        let mut descriptor = Descriptor::new(oci_media_type(&blob.media_type), blob.digest, blob.size_bytes);
+        descriptor.urls.clone_from(&blob.urls);
+        return Ok(LayerBlob { descriptor, file });
+    }
+    compress(store, compression, |out| {
+        let failed =
+            |source| Error::File { action: "decompress", path: PathBuf::from(blob.digest.to_string()), source };
+        let mut tar = Decoder::new(file).map_err(failed)?;
+        io::copy(&mut tar, out).map(|_| ()).map_err(failed)
+    })
+}
+
+/// Docker's media types mean the same as OCI's, and a manifest of one kind has only those of its kind.
+fn oci_media_type(media_type: &str) -> &str {
+    match media_type {
+        media_type::DOCKER_LAYER => media_type::OCI_LAYER,
+        media_type::DOCKER_LAYER_GZIP => media_type::OCI_LAYER_GZIP,
+        other => other,
+    }
+}
+
+fn compress(
+    store: &Store,
+    compression: Compression,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+) -> Result<LayerBlob, Error> {
+    let failed = |source| Error::file::<io::Error>("write", store.root())(source);
+    let mut out = Digesting {
+        out: BufWriter::with_capacity(BUFFER_BYTES, store.temporary_file()?),
+        hasher: Hasher::new(),
+        size_bytes: 0,
+    };
+    match compression {
+        Compression::Uncompressed => write(&mut out)?,
+        Compression::Gzip { level } => {
+            let mut encoder = GzEncoder::new(&mut out, flate2::Compression::new(level));
+            write(&mut encoder)?;
+            encoder.finish().map_err(failed)?;
+        }
+        Compression::Zstd { level } => {
+            let mut encoder = zstd::Encoder::new(&mut out, level).map_err(failed)?;
+            write(&mut encoder)?;
+            encoder.finish().map_err(failed)?;
+        }
+    }
+    let Digesting { out, hasher, size_bytes } = out;
+    let mut file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.rewind().map_err(failed)?;
+    Ok(LayerBlob { descriptor: Descriptor::new(compression.media_type(), hasher.finish(), size_bytes), file })
+}
+
+/// A stream that is hashed and counted on its way.
+struct Digesting<W> {
+    out: W,
+    hasher: Hasher,
+    size_bytes: u64,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size_bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Read for LayerBlob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}

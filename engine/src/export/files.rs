@@ -1,0 +1,186 @@
+//! The files of an image, as a tar or in a directory.
+
+use std::fs;
+use std::io::{self, BufWriter};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use layer::tar::{TarOptions, export_stack};
+use layer::{EntryPath, Kind, Links, Metadata, Placed, Stack};
+use oci::Platform;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+use store::Snapshot;
+use tokio_util::sync::CancellationToken;
+
+use super::ExportRequest;
+use super::archive::Destination;
+use super::output::FilesOutput;
+use crate::{Engine, Error};
+
+impl Engine {
+    pub(crate) async fn export_files(
+        &self,
+        export: &ExportRequest<'_>,
+        output: &FilesOutput,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        let split = output.platform_split.unwrap_or(export.images.len() > 1);
+        let mut trees = Vec::with_capacity(export.snapshots.len());
+        for (image, snapshot) in export.images.iter().zip(&export.snapshots) {
+            trees.push((image.platform.clone(), open(snapshot).await?));
+        }
+        let (destination, cancel) = (output.destination.clone(), cancel.clone());
+        let written = tokio::task::spawn_blocking(move || match &destination {
+            Destination::Directory(root) => trees.iter().try_for_each(|(platform, stack)| {
+                let target = if split { root.join(directory_name(platform)) } else { root.clone() };
+                write_directory(stack, &target, &cancel)
+            }),
+            Destination::File(_) | Destination::Stdout => write_tar(&trees, split, &destination),
+        });
+        written.await.map_err(|error| Error::Bug(error.to_string()))?
+    }
+}
+
+async fn open(snapshot: &Snapshot) -> Result<Stack, Error> {
+    for layer in snapshot.layers.iter() {
+        layer.record().await.map_err(executor::ExecError::from)?;
+    }
+    let layers: Result<Vec<_>, _> = snapshot.layers.iter().map(store::Layer::open).collect();
+    Ok(Stack::new(layers?))
+}
+
+/// `linux_amd64`, as buildx names the directories of platforms.
+fn directory_name(platform: &Platform) -> String {
+    platform.to_string().replace('/', "_")
+}
+
+fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination) -> Result<(), Error> {
+    let [(_, stack)] = trees else {
+        let reason = "type=tar takes one platform; use type=local for several".to_owned();
+        return Err(Error::Output { reason });
+    };
+    if split {
+        let reason = "platform-split is for type=local".to_owned();
+        return Err(Error::Output { reason });
+    }
+    let failed =
+        |path: &Path, error: layer::tar::ExportError| Error::file::<io::Error>("write", path)(io::Error::other(error));
+    match destination {
+        Destination::File(path) => {
+            let mut draft = path.clone().into_os_string();
+            draft.push(format!(".{}.tmp", std::process::id()));
+            let draft = PathBuf::from(draft);
+            let file = fs::File::create(&draft).map_err(Error::file("create", path))?;
+            let out = BufWriter::new(file);
+            if let Err(error) = export_stack(stack, EntryPath::ROOT, TarOptions::FILE_SYSTEM, out) {
+                // What went wrong first is what the user hears of.
+                let _ = fs::remove_file(&draft);
+                return Err(failed(path, error));
+            }
+            fs::rename(&draft, path).map_err(Error::file("create", path))
+        }
+        _ => {
+            let out = BufWriter::new(io::stdout().lock());
+            let written = export_stack(stack, EntryPath::ROOT, TarOptions::FILE_SYSTEM, out);
+            written.map(|_| ()).map_err(|error| failed(Path::new("-"), error))
+        }
+    }
+}
+
+/// Copies the files into a directory, over what is there. They belong to who runs Kiln; devices need root and are made as they are.
+fn write_directory(stack: &Stack, root: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    fs::create_dir_all(root).map_err(Error::file("create", root))?;
+    let mut links = Links::new(stack);
+    let mut directories = Vec::new();
+    for found in stack.walk(EntryPath::ROOT).skip(1) {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let path = root.join(relative(found.entry.path));
+        match links.place(&found, found.entry.path) {
+            Placed::LinkTo(first) => {
+                make_room(&path)?;
+                let first = root.join(relative(first));
+                fs::hard_link(&first, &path).map_err(Error::file("create", &path))?;
+            }
+            Placed::File(file) => {
+                write_file(stack, &file, &path)?;
+                if file.entry.kind.is_directory() {
+                    directories.push((path, file.entry.metadata));
+                }
+            }
+        }
+    }
+    // Last, since writing into a directory changes its time, and a read-only one could not be written into.
+    directories.iter().rev().try_for_each(|(path, metadata)| set_attributes(path, metadata, true))
+}
+
+fn write_file(stack: &Stack, found: &layer::Found<'_>, path: &Path) -> Result<(), Error> {
+    let metadata = &found.entry.metadata;
+    match found.entry.kind {
+        Kind::Directory { .. } => match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made.map_err(Error::file("create", path)),
+        },
+        Kind::File { .. } => {
+            make_room(path)?;
+            let mut content = stack.open(found).map_err(executor::ExecError::from)?;
+            let written = fs::File::create_new(path).and_then(|mut file| io::copy(&mut content, &mut file));
+            written.map_err(Error::file("write", path))?;
+            set_attributes(path, metadata, true)
+        }
+        Kind::Symlink { target } => {
+            make_room(path)?;
+            let target: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(target);
+            symlink(target, path).map_err(Error::file("create", path))?;
+            set_attributes(path, metadata, false)
+        }
+        Kind::CharDevice(device) => make_node(path, rustix::fs::FileType::CharacterDevice, device, metadata),
+        Kind::BlockDevice(device) => make_node(path, rustix::fs::FileType::BlockDevice, device, metadata),
+        Kind::Fifo => {
+            let none = layer::Device { major: 0, minor: 0 };
+            make_node(path, rustix::fs::FileType::Fifo, none, metadata)
+        }
+        Kind::HardLink { .. } | Kind::Whiteout => Ok(()),
+    }
+}
+
+fn make_node(
+    path: &Path,
+    kind: rustix::fs::FileType,
+    device: layer::Device,
+    metadata: &Metadata<'_>,
+) -> Result<(), Error> {
+    make_room(path)?;
+    let number = rustix::fs::makedev(device.major, device.minor);
+    let mode = rustix::fs::Mode::from_raw_mode(metadata.mode.into());
+    rustix::fs::mknodat(CWD, path, kind, mode, number).map_err(Error::file("create", path))?;
+    set_attributes(path, metadata, true)
+}
+
+/// Removes what stands where a file is to go; a directory stays, and is an error.
+fn make_room(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("replace", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn set_attributes(path: &Path, metadata: &Metadata<'_>, has_mode: bool) -> Result<(), Error> {
+    if has_mode {
+        let mode = fs::Permissions::from_mode(metadata.mode.into());
+        let is_set = fs::metadata(path).is_ok_and(|there| there.mode() & 0o7777 == u32::from(metadata.mode));
+        if !is_set {
+            fs::set_permissions(path, mode).map_err(Error::file("change the mode of", path))?;
+        }
+    }
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: metadata.mtime.seconds, tv_nsec: i64::from(metadata.mtime.nanoseconds) },
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::file("change the time of", path))
+}
+
+fn relative(path: EntryPath<'_>) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path.as_bytes()))
+}

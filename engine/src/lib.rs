@@ -1,0 +1,19 @@
+//! The use cases: build, run, images, prune. Wires everything.
+//!
+//! **Invariant:** never knows a wire format or a terminal.
+
+pub mod build;
+mod engine;
+mod error;
+pub mod event;
+mod event_sink;
+pub mod export;
+pub mod image;
+pub mod prune;
+pub mod run;
+mod settings;
+
+pub use engine::Engine;
+pub use error::{Error, ErrorKind, chain};
+pub use event_sink::EventSink;
+pub use settings::Settings;

@@ -1,0 +1,482 @@
+//! The executor that the solver drives: one for each build.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use layer::Stack;
+use llb::{
+    CopySelection, Exec, FileAction, Graph, HttpSource, InlineFile, Input, LocalSource, MountKind, Op, Selection,
+    Source, Vertex, VertexId,
+};
+use oci::{Digest, Hasher, Timestamp};
+use runtime::Launcher;
+use solver::{Execution, StepError};
+use store::{ImageRecord, Layer, LayerDraft, LayerRecord, Snapshot};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::blocking::{blocking, failed};
+use crate::command::{Bound, Command};
+use crate::context::Context;
+use crate::file::{CopySource, FileError, apply};
+use crate::http;
+use crate::report::Report;
+use crate::sandbox::chain_digest;
+use crate::select::{self, SelectError};
+use crate::{ExecError, Fetcher};
+
+/// How often a step is done again because files of the build context changed under it.
+const CONTEXT_ATTEMPTS_MAX: usize = 3;
+
+/// Values that steps may see and that are never recorded.
+#[derive(Default)]
+pub struct Secrets {
+    /// Secrets by id.
+    pub values: BTreeMap<String, Vec<u8>>,
+    /// Sockets of SSH agents by id.
+    pub agents: BTreeMap<String, PathBuf>,
+}
+
+/// What the steps of one build work with.
+pub struct Executor<'a> {
+    shared: Fetcher,
+    graph: &'a Graph,
+    images: BTreeMap<Digest, ImageRecord>,
+    contexts: BTreeMap<String, Arc<Context>>,
+    secrets: Arc<Secrets>,
+    launcher: OnceLock<Arc<Launcher>>,
+    /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
+    scans: Mutex<Scans>,
+    /// Digests of selected files, by the layers they are in.
+    selected: Mutex<HashMap<(Vec<store::LayerId>, Selection), Digest>>,
+    /// Files behind URLs, by the digests of their vertices.
+    downloads: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
+}
+
+type Scans = HashMap<(VertexId, Option<Selection>), Arc<Scan>>;
+
+/// The part of a local source that a step can see.
+struct Scan {
+    stack: Stack,
+    digest: Digest,
+}
+
+impl<'a> Executor<'a> {
+    /// Prepares for a build.
+    ///
+    /// `images` are those that the graph names, by the digest of their manifest; `contexts` the local sources, by name.
+    pub fn new(
+        shared: Fetcher,
+        graph: &'a Graph,
+        images: BTreeMap<Digest, ImageRecord>,
+        contexts: BTreeMap<String, Arc<Context>>,
+        secrets: Secrets,
+    ) -> Self {
+        Self {
+            shared,
+            graph,
+            images,
+            contexts,
+            secrets: Arc::new(secrets),
+            launcher: OnceLock::new(),
+            scans: Mutex::default(),
+            selected: Mutex::default(),
+            downloads: Mutex::default(),
+        }
+    }
+
+    fn launcher(&self) -> Result<Arc<Launcher>, ExecError> {
+        if let Some(launcher) = self.launcher.get() {
+            return Ok(launcher.clone());
+        }
+        let launcher = Arc::new(Launcher::new()?);
+        Ok(self.launcher.get_or_init(|| launcher).clone())
+    }
+
+    fn context(&self, local: &LocalSource) -> Result<Arc<Context>, ExecError> {
+        let unknown = || ExecError::Unknown { what: "context", name: local.name.clone() };
+        self.contexts.get(&local.name).cloned().ok_or_else(unknown)
+    }
+
+    fn image(&self, manifest: &Digest) -> Result<&ImageRecord, ExecError> {
+        self.images.get(manifest).ok_or_else(|| ExecError::Unknown { what: "image", name: manifest.to_string() })
+    }
+
+    // Sources.
+
+    /// Looks at the part of a local source that `selection` can name; what was seen before counts until it turns out to have changed.
+    async fn scan(
+        &self,
+        id: VertexId,
+        local: &LocalSource,
+        selection: Option<&Selection>,
+    ) -> Result<Arc<Scan>, ExecError> {
+        let key = (id, selection.cloned());
+        if let Some(scan) = self.scans.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(scan.clone());
+        }
+        let (context, wanted) = (self.context(local)?, selection.cloned());
+        let scan = blocking(move || {
+            let stack = context.scan(wanted.as_ref())?;
+            let digest = match &wanted {
+                Some(selection) => select::digest(&stack, selection)
+                    .map_err(|error| select_error(error, "build context", Some(&context)))?,
+                None => layer_digest(&stack),
+            };
+            Ok(Arc::new(Scan { stack, digest }))
+        });
+        let scan = scan.await?;
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner).insert(key, scan.clone());
+        Ok(scan)
+    }
+
+    fn forget(&self, vertex: &Vertex) -> Result<(), ExecError> {
+        for Input { edge, .. } in &vertex.inputs {
+            if let Some(Source::Local(local)) = self.graph[edge.vertex].op.as_source() {
+                self.context(local)?.forget();
+            }
+        }
+        self.scans.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    async fn source(
+        &self,
+        vertex: &Vertex,
+        source: &Source,
+        cancel: &CancellationToken,
+    ) -> Result<Snapshot, StepError<ExecError>> {
+        match source {
+            // These are read where they are, by the steps that need them.
+            Source::Scratch | Source::Local(_) | Source::Inline(_) => Ok(Snapshot::default()),
+            Source::Image(image) => {
+                let record = self.image(&image.manifest).map_err(failed)?;
+                self.shared.snapshot(record, vertex.digest, cancel).await
+            }
+            Source::Http(http) => Ok(Snapshot::new([self.download(vertex, http, cancel).await?])),
+            Source::Git(git) => Err(failed(ExecError::GitUnsupported { remote: git.remote.clone() })),
+        }
+    }
+
+    /// Downloads a file, the first time that it is needed in this build.
+    async fn download(
+        &self,
+        vertex: &Vertex,
+        http: &HttpSource,
+        cancel: &CancellationToken,
+    ) -> Result<Layer, StepError<ExecError>> {
+        let download = {
+            let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+            downloads.entry(vertex.digest).or_default().clone()
+        };
+        let layer = download.get_or_try_init(|| async {
+            let draft = self.shared.store.draft_layer().map_err(failed)?;
+            let entries = http::download(&self.shared.registry, http, &draft.tree(), cancel).await?;
+            finish(draft, entries).await.map_err(failed)
+        });
+        layer.await.cloned()
+    }
+
+    // File operations.
+
+    async fn file(
+        &self,
+        vertex: &Vertex,
+        actions: &[FileAction],
+        inputs: &[Snapshot],
+    ) -> Result<Execution<Snapshot>, ExecError> {
+        let below = open(&inputs[0]).await?;
+        let mut changed = None;
+        for _ in 0..CONTEXT_ATTEMPTS_MAX {
+            let sources = self.copy_sources(vertex, inputs).await?;
+            let pins =
+                sources.iter().filter_map(|(place, source)| Some((*place, source.scan.as_ref()?.digest))).collect();
+            let draft = self.shared.store.draft_layer()?;
+            let (tree, below, actions) = (draft.tree(), below.clone(), actions.to_vec());
+            let applied = blocking(move || {
+                let source = |place: usize| match sources.get(&place) {
+                    Some(source) => Ok(source.as_copy_source()),
+                    None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
+                };
+                match apply(&tree, below, &actions, source) {
+                    Ok(written) => Ok(Ok(written)),
+                    Err(FileError::Changed { path }) => Ok(Err(path)),
+                    Err(FileError::Failed(error)) => Err(error),
+                }
+            });
+            match applied.await? {
+                Ok(written) => {
+                    let layer = finish(draft, written.entries).await?;
+                    return Ok(Execution { outputs: vec![inputs[0].with(layer)], pins });
+                }
+                Err(path) => {
+                    self.forget(vertex)?;
+                    changed = Some(path);
+                }
+            }
+        }
+        Err(ExecError::ContextChanges { path: changed.unwrap_or_default() })
+    }
+
+    async fn copy_sources(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Snapshot],
+    ) -> Result<BTreeMap<usize, OwnedSource>, ExecError> {
+        let mut sources = BTreeMap::new();
+        for (place, input) in vertex.inputs.iter().enumerate() {
+            let Some(Selection::Copy(selection)) = &input.selection else { continue };
+            let from = &self.graph[input.edge.vertex];
+            let mut held = Snapshot::default();
+            let (stack, scan, name) = match from.op.as_source() {
+                Some(Source::Local(local)) => {
+                    let scan = self.scan(input.edge.vertex, local, input.selection.as_ref()).await?;
+                    (scan.stack.clone(), Some(scan), "build context".to_owned())
+                }
+                Some(Source::Inline(files)) => {
+                    held = inline(&self.shared, files).await?;
+                    (open(&held).await?, None, "heredoc".to_owned())
+                }
+                _ => (open(&inputs[place]).await?, None, from.hints.name.clone()),
+            };
+            sources.insert(place, OwnedSource { stack, _held: held, scan, selection: selection.clone(), name });
+        }
+        Ok(sources)
+    }
+
+    // Commands.
+
+    async fn command(
+        &self,
+        vertex: &Vertex,
+        exec: &Exec,
+        inputs: &[Snapshot],
+        cancel: &CancellationToken,
+    ) -> Result<Snapshot, StepError<ExecError>> {
+        let mut bound = Vec::new();
+        for mount in &exec.mounts {
+            if let MountKind::Bind { input } = mount.kind {
+                bound.push((input, self.bind(vertex, input, inputs).await.map_err(failed)?));
+            }
+        }
+        let command = Command {
+            store: self.shared.store.clone(),
+            launcher: self.launcher().map_err(failed)?,
+            reporter: self.shared.reporter.clone(),
+            secrets: self.secrets.clone(),
+            step: vertex.digest,
+            exec: exec.clone(),
+            base: inputs[0].clone(),
+            stack: open(&inputs[0]).await.map_err(failed)?,
+            bound,
+        };
+        command.run(cancel).await
+    }
+
+    async fn bind(&self, vertex: &Vertex, place: usize, inputs: &[Snapshot]) -> Result<Bound, ExecError> {
+        let unknown = || ExecError::Unknown { what: "input", name: place.to_string() };
+        let input = vertex.inputs.get(place).ok_or_else(unknown)?;
+        let path = match &input.selection {
+            Some(Selection::Path(path)) => path.trim_start_matches('/').to_owned(),
+            _ => String::new(),
+        };
+        match self.graph[input.edge.vertex].op.as_source() {
+            Some(Source::Inline(files)) => {
+                let file = files.iter().find(|file| file.name == path).ok_or_else(unknown)?;
+                Ok(Bound::Inline { content: file.content.clone(), mode: file.mode })
+            }
+            Some(Source::Local(local)) => {
+                let scan = self.scan(input.edge.vertex, local, input.selection.as_ref()).await?;
+                let layer = self.materialise(&scan, &path).await?;
+                Ok(Bound::Snapshot { snapshot: Snapshot::new([layer]), subpath: path })
+            }
+            _ => Ok(Bound::Snapshot { snapshot: inputs[place].clone(), subpath: path }),
+        }
+    }
+
+    /// Makes a layer of what a step sees of a local source, since the host's own directory is never visible to one. It goes away with the step.
+    async fn materialise(&self, scan: &Arc<Scan>, path: &str) -> Result<Layer, ExecError> {
+        let draft = self.shared.store.draft_layer()?;
+        let (tree, stack, path) = (draft.tree(), scan.stack.clone(), path.to_owned());
+        let written = blocking(move || {
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            let is_directory = stack.resolve(path.as_bytes(), layer::Follow::All).ok().and_then(|it| it.found);
+            let is_directory = is_directory.is_none_or(|found| found.entry.kind.is_directory());
+            // A directory is copied as what is in it, a file into its directory.
+            let destination = if is_directory { format!("/{path}/") } else { format!("/{parent}/") };
+            let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
+            let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: llb::Unpack::Never };
+            let source =
+                |_| Ok(CopySource { stack: &stack, selection: &selection, may_change: true, name: "build context" });
+            match apply(&tree, Stack::default(), &[FileAction::Copy(copy)], source) {
+                Ok(written) => Ok(written.entries),
+                Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),
+                Err(FileError::Failed(error)) => Err(error),
+            }
+            .inspect(|_| debug_assert!(is_directory || !name.is_empty()))
+        });
+        finish(draft, written.await?).await
+    }
+}
+
+/// Something that is copied from, owned by the thread that copies.
+struct OwnedSource {
+    stack: Stack,
+    /// Keeps the layers of the stack that nobody else does.
+    _held: Snapshot,
+    scan: Option<Arc<Scan>>,
+    selection: CopySelection,
+    name: String,
+}
+
+impl OwnedSource {
+    fn as_copy_source(&self) -> CopySource<'_> {
+        CopySource { stack: &self.stack, selection: &self.selection, may_change: self.scan.is_some(), name: &self.name }
+    }
+}
+
+impl solver::Executor for Executor<'_> {
+    type Snapshot = Snapshot;
+    type Error = ExecError;
+
+    async fn pin(
+        &self,
+        source: &Vertex,
+        selection: Option<&Selection>,
+        cancel: &CancellationToken,
+    ) -> Result<Digest, StepError<ExecError>> {
+        match source.op.as_source() {
+            Some(Source::Image(image)) => {
+                let record = self.image(&image.manifest).map_err(failed)?;
+                Ok(chain_digest(record.layers.iter().map(|layer| layer.diff_id)))
+            }
+            Some(Source::Local(local)) => {
+                let id = self.graph.find(&source.digest);
+                let id = id.ok_or_else(|| failed(ExecError::Unknown { what: "source", name: local.name.clone() }))?;
+                let name = source.hints.name.clone();
+                let step = Digest::of(name.as_bytes());
+                let internal = |is_done| Report::Internal { step, name: name.clone(), is_done };
+                self.shared.reporter.report(internal(false));
+                let scan = self.scan(id, local, selection).await;
+                self.shared.reporter.report(internal(true));
+                Ok(scan.map_err(failed)?.digest)
+            }
+            Some(Source::Http(http)) => {
+                if let Some(pin) = http::known_pin(http, selection) {
+                    return Ok(pin);
+                }
+                let layer = self.download(source, http, cancel).await?;
+                self.content_digest(&Snapshot::new([layer]), selection, cancel).await
+            }
+            // What they are stands in the operation itself.
+            Some(Source::Scratch | Source::Inline(_) | Source::Git(_)) | None => {
+                let mut hasher = Hasher::new();
+                hasher.field(source.key_digest.as_bytes());
+                hasher.field(
+                    selection.map(Selection::digest).as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()),
+                );
+                Ok(hasher.finish())
+            }
+        }
+    }
+
+    async fn content_digest(
+        &self,
+        snapshot: &Snapshot,
+        selection: Option<&Selection>,
+        _cancel: &CancellationToken,
+    ) -> Result<Digest, StepError<ExecError>> {
+        let Some(selection) = selection else {
+            let mut layers = Vec::with_capacity(snapshot.layers.len());
+            for layer in snapshot.layers.iter() {
+                layers.push(layer.record().await.map_err(failed)?.content);
+            }
+            return Ok(chain_digest(layers));
+        };
+        let key = (snapshot.layers.iter().map(Layer::id).collect::<Vec<_>>(), selection.clone());
+        if let Some(digest) = self.selected.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*digest);
+        }
+        let (stack, wanted) = (open(snapshot).await.map_err(failed)?, selection.clone());
+        let digest =
+            blocking(move || select::digest(&stack, &wanted).map_err(|error| select_error(error, "stage", None)));
+        let digest = digest.await.map_err(failed)?;
+        self.selected.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest);
+        Ok(digest)
+    }
+
+    async fn execute(
+        &self,
+        vertex: &Vertex,
+        inputs: Vec<Snapshot>,
+        cancel: &CancellationToken,
+    ) -> Result<Execution<Snapshot>, StepError<ExecError>> {
+        let output = match &vertex.op {
+            Op::Source(source) => self.source(vertex, source, cancel).await?,
+            Op::Exec(exec) => self.command(vertex, exec, &inputs, cancel).await?,
+            Op::File(actions) => return self.file(vertex, actions, &inputs).await.map_err(failed),
+            Op::Merge => merge(&inputs),
+        };
+        Ok(Execution { outputs: vec![output], pins: BTreeMap::new() })
+    }
+}
+
+/// Stacks the layers of the further inputs, each made on nothing, on top of the first.
+fn merge(inputs: &[Snapshot]) -> Snapshot {
+    Snapshot::new(inputs.iter().flat_map(|input| input.layers.iter().cloned()).collect::<Vec<_>>())
+}
+
+/// Opens the layers of a snapshot, once they are finished.
+async fn open(snapshot: &Snapshot) -> Result<Stack, ExecError> {
+    for layer in snapshot.layers.iter() {
+        layer.record().await?;
+    }
+    let snapshot = snapshot.clone();
+    blocking(move || {
+        let layers = snapshot.layers.iter().map(Layer::open);
+        Ok(Stack::new(layers.collect::<Result<Vec<_>, _>>()?))
+    })
+    .await
+}
+
+/// Makes the files of a heredoc readable like those of any other source, for as long as the snapshot is held.
+async fn inline(shared: &Fetcher, files: &[InlineFile]) -> Result<Snapshot, ExecError> {
+    let draft = shared.store.draft_layer()?;
+    let (tree, files) = (draft.tree(), files.to_vec());
+    let entries = blocking(move || crate::file::write_inline(&tree, &files)).await?;
+    Ok(Snapshot::new([finish(draft, entries).await?]))
+}
+
+/// Makes a layer of what was written.
+async fn finish(draft: LayerDraft, entries: layer::Entries) -> Result<Layer, ExecError> {
+    let (id, path) = (draft.id(), draft.entries_path());
+    let record = blocking(move || {
+        std::fs::write(&path, entries.as_bytes()).map_err(ExecError::file("write", &path))?;
+        Ok(LayerRecord {
+            id,
+            content: layer::digest::of_layer(&entries),
+            diff_id: None,
+            tar_bytes: None,
+            origin: None,
+            size_bytes: entries.size_bytes(),
+            created: Timestamp::now(),
+        })
+    });
+    let record = record.await?;
+    Ok(Layer::finishing(draft, std::future::ready(Ok(record))))
+}
+
+fn layer_digest(stack: &Stack) -> Digest {
+    chain_digest(stack.layers().iter().map(|layer| layer::digest::of_layer(&layer.entries)))
+}
+
+fn select_error(error: SelectError, source_name: &str, context: Option<&Context>) -> ExecError {
+    match error {
+        SelectError::NotFound(path) => {
+            let is_ignored = context.is_some_and(|context| context.hides(&path));
+            ExecError::NotFound { source_name: source_name.to_owned(), path, is_ignored }
+        }
+        SelectError::Resolve(source) => ExecError::Resolve { path: String::new(), source },
+    }
+}

@@ -1,0 +1,116 @@
+//! File operations: copies and directories, as a new layer on top of others. Nothing is mounted, and no path leads out of the layer.
+
+mod copy;
+mod mode;
+mod owner;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use layer::{Entries, EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
+use llb::{CopySelection, FileAction, InlineFile, MakeDir};
+use oci::Timestamp;
+
+use crate::ExecError;
+
+pub(crate) use owner::read_text;
+
+/// What an action copies from.
+pub(crate) struct CopySource<'a> {
+    /// The files.
+    pub(crate) stack: &'a Stack,
+    /// Which of them.
+    pub(crate) selection: &'a CopySelection,
+    /// Whether they may change while they are read, being somebody's working directory.
+    pub(crate) may_change: bool,
+    /// What users call it.
+    pub(crate) name: &'a str,
+}
+
+/// Why actions could not be carried out.
+pub(crate) enum FileError {
+    /// A file of a source has changed since it was looked at: all is to be done again with another look.
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// It failed.
+    Failed(ExecError),
+}
+
+impl<E: Into<ExecError>> From<E> for FileError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Carries out actions in an empty directory, on top of the layers `below`.
+///
+/// `source` gives what an action's input is.
+pub(crate) fn apply<'a>(
+    tree: &Path,
+    below: Stack,
+    actions: &[FileAction],
+    source: impl Fn(usize) -> Result<CopySource<'a>, FileError>,
+) -> Result<FinishedTree, FileError> {
+    let root: OwnedFd = File::open(tree).map_err(ExecError::file("open", tree))?.into();
+    let writer = TreeWriter::new(root, below)?;
+    let now = now();
+    for action in actions {
+        match action {
+            FileAction::Copy(copy) => copy::copy(&writer, copy, &source(copy.input)?, now)?,
+            FileAction::MakeDir(dir) => make_dir(&writer, dir, now)?,
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+/// Writes files whose content stands in the Dockerfile into an empty directory.
+pub(crate) fn write_inline(tree: &Path, files: &[InlineFile]) -> Result<Entries, ExecError> {
+    let root: OwnedFd = File::open(tree).map_err(ExecError::file("open", tree))?.into();
+    let (writer, mtime) = (TreeWriter::new(root, Stack::default())?, now());
+    for file in files {
+        let path = EntryPath::ROOT.child(file.name.as_bytes());
+        let path = path.map_err(|source| ExecError::Path { path: file.name.clone(), source })?;
+        let metadata = Metadata { mode: (file.mode & 0o7777) as u16, mtime, ..Metadata::default() };
+        writer.make_file(path.as_path(), &metadata, FileSource::Bytes(file.content.as_bytes()))?;
+    }
+    Ok(writer.finish()?.entries)
+}
+
+fn make_dir(writer: &TreeWriter, dir: &MakeDir, now: Mtime) -> Result<(), ExecError> {
+    let owner = dir.owner.as_deref().map(|owner| owner::resolve(writer.below(), owner)).transpose()?;
+    let (uid, gid) = owner.unwrap_or((0, 0));
+    let metadata = Metadata { mode: (dir.mode & 0o7777) as u16, uid, gid, mtime: now, ..Metadata::default() };
+    make_directories(writer, &dir.path, &metadata)
+}
+
+/// Makes the directory that a command starts in, and those above it.
+pub fn make_working_dir(writer: &TreeWriter, path: &str, uid: u32, gid: u32) -> Result<(), ExecError> {
+    make_directories(writer, path, &Metadata { mode: 0o755, uid, gid, mtime: now(), ..Metadata::default() })
+}
+
+/// Makes a directory and those above it, where they are missing; links in the path are followed.
+fn make_directories(writer: &TreeWriter, path: &str, metadata: &Metadata<'_>) -> Result<(), ExecError> {
+    let resolved = writer.resolve(path.as_bytes(), Follow::All);
+    let resolved = resolved.map_err(|source| ExecError::Resolve { path: path.to_owned(), source })?;
+    make_directories_at(writer, resolved.as_path(), metadata)
+}
+
+fn make_directories_at(writer: &TreeWriter, path: EntryPath<'_>, metadata: &Metadata<'_>) -> Result<(), ExecError> {
+    if path.is_root() {
+        return Ok(());
+    }
+    writer.make_parents(path, metadata)?;
+    match writer.lookup(path) {
+        None => Ok(writer.make_directory(path, metadata)?),
+        Some(there) if there.as_entry().kind.is_directory() => Ok(()),
+        Some(_) => Err(ExecError::NotADirectory { path: path.to_text() }),
+    }
+}
+
+fn now() -> Mtime {
+    let now = Timestamp::now();
+    Mtime { seconds: now.unix_seconds(), nanoseconds: now.subsec_nanoseconds() }
+}

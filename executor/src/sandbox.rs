@@ -1,0 +1,67 @@
+//! What the sandboxes of build steps and of containers have in common: the files that every container finds, who it runs as, and its usual variables.
+
+use layer::Stack;
+use oci::Digest;
+use runtime::overlay::{Layer, Overlay, Upper};
+use runtime::users::{self, User};
+use runtime::{Mount, Root};
+use store::Snapshot;
+
+use crate::ExecError;
+use crate::file::read_text;
+
+/// The `PATH` of a process whose image does not set one.
+pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns the root that a snapshot gives, with what is written going into `upper`.
+pub fn root(snapshot: &Snapshot, upper: Option<Upper>) -> Root {
+    Root::Overlay(overlay(snapshot, upper))
+}
+
+/// Returns a mount of a snapshot, with what is written going into `upper`.
+pub fn overlay(snapshot: &Snapshot, upper: Option<Upper>) -> Overlay {
+    let lowers = snapshot.layers.iter().map(|layer| Layer::Path(layer.tree())).collect();
+    Overlay { lowers, upper }
+}
+
+/// Returns who `user[:group]` is in an image.
+pub fn resolve_user(stack: &Stack, user: &str) -> Result<User, ExecError> {
+    let passwd = read_text(stack, "/etc/passwd")?.unwrap_or_default();
+    let group = read_text(stack, "/etc/group")?.unwrap_or_default();
+    Ok(users::resolve(user, &passwd, &group)?)
+}
+
+/// Adds `PATH` and `HOME` where an environment lacks them.
+pub fn complete_env(env: &mut Vec<String>, home: &str) {
+    let mut add = |name: &str, value: &str| {
+        let is_set = env.iter().any(|variable| variable.split_once('=').is_some_and(|(set, _)| set == name));
+        if !is_set {
+            env.push(format!("{name}={value}"));
+        }
+    };
+    add("PATH", PATH_DEFAULT);
+    add("HOME", home);
+}
+
+/// Returns `/etc/hosts` and `/etc/resolv.conf` as mounts. `hosts` are names with their addresses.
+pub fn network_files<'a>(hostname: &str, hosts: impl IntoIterator<Item = (&'a str, &'a str)>) -> [Mount; 2] {
+    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (name, address) in hosts {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    // On the host's network, the host's name servers are the right ones; a host without the file resolves nothing either.
+    let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    [Mount::text("/etc/hosts", text), Mount::text("/etc/resolv.conf", resolv_conf)]
+}
+
+/// Returns the digest that stands for a snapshot whose layers have these digests, the lowest first: that of the layer above covers those beneath.
+pub(crate) fn chain_digest(layers: impl IntoIterator<Item = Digest>) -> Digest {
+    let mut chain = Digest::of(b"kiln snapshot 1");
+    for layer in layers {
+        let mut hasher = oci::Hasher::new();
+        hasher.field(chain.as_bytes());
+        hasher.field(layer.as_bytes());
+        chain = hasher.finish();
+    }
+    chain
+}

@@ -1,0 +1,216 @@
+//! What a selection names in a tree: which files, and under which names they are copied and count.
+//!
+//! The rules are those of `COPY` (specification, section 1.5): a directory stands for what is in it, a symbolic link that is named directly is followed, a wildcard
+//! that matches nothing is no error, and a path that does not exist is one.
+//!
+//! **Invariant:** looks at entries only; what is selected, what is digested and what is copied come from the same iterator.
+
+use frontend::ignore::{Ignore, go_match, has_wildcards};
+use layer::digest::of_selection;
+use layer::{EntryPath, EntryPathBuf, Follow, Found, ResolveError, Stack};
+use llb::{CopySelection, Selection};
+use oci::{Digest, Hasher};
+
+/// The version of what digests of selections are made of.
+const VERSION: &[u8] = b"kiln selection 1";
+
+/// Why a selection names nothing.
+#[derive(Debug)]
+pub(crate) enum SelectError {
+    /// A path that is no pattern does not exist.
+    NotFound(String),
+    /// A path leads nowhere.
+    Resolve(ResolveError),
+}
+
+/// One thing that a selection names.
+#[derive(Clone, Debug)]
+pub(crate) struct Match {
+    /// Where it is, without symbolic links.
+    pub(crate) path: EntryPathBuf,
+    /// What it is copied as, where it is not a directory: the last component of the path that named it.
+    pub(crate) name: Vec<u8>,
+    /// Whether it is a directory, of which only the content is copied.
+    pub(crate) is_directory: bool,
+}
+
+/// What a selection names in one tree.
+pub(crate) struct Selected<'a> {
+    stack: &'a Stack,
+    /// What is named, sorted.
+    pub(crate) matches: Vec<Match>,
+    filter: Filter,
+}
+
+/// Which files beneath a named directory are meant.
+struct Filter {
+    /// With `--parents`: the pattern that names them.
+    include: Option<Ignore>,
+    exclude: Ignore,
+}
+
+/// A file beneath a named directory.
+#[derive(Clone)]
+pub(crate) struct Item<'a> {
+    /// Its path relative to the named directory.
+    pub(crate) path: EntryPathBuf,
+    /// What it is.
+    pub(crate) found: Found<'a>,
+}
+
+/// Returns what one source of a `COPY` names in `stack`.
+pub(crate) fn select<'a>(stack: &'a Stack, selection: &CopySelection) -> Result<Selected<'a>, SelectError> {
+    let exclude = ignore(selection.exclude.iter().map(String::as_str));
+    match selection.parents_pivot {
+        Some(pivot) => select_with_parents(stack, selection, pivot, exclude),
+        None => {
+            let matches = if selection.wildcard && has_wildcards(&selection.pattern) {
+                matches(stack, &selection.pattern)?
+            } else {
+                vec![literal(stack, selection.pattern.as_bytes())?]
+            };
+            Ok(Selected { stack, matches, filter: Filter { include: None, exclude } })
+        }
+    }
+}
+
+/// The frontend has checked the patterns, so those that cannot be compiled are of a graph that somebody else made; they match nothing.
+fn ignore<'a>(patterns: impl Iterator<Item = &'a str>) -> Ignore {
+    Ignore::new(patterns).unwrap_or_default()
+}
+
+fn select_with_parents<'a>(
+    stack: &'a Stack,
+    selection: &CopySelection,
+    pivot: usize,
+    exclude: Ignore,
+) -> Result<Selected<'a>, SelectError> {
+    let components: Vec<&str> = selection.pattern.split('/').filter(|part| !part.is_empty()).collect();
+    let (base, pattern) = components.split_at(pivot.min(components.len()));
+    let base = literal(stack, base.join("/").as_bytes())?;
+    let pattern = pattern.join("/");
+    // Nothing behind the pivot is everything beneath it.
+    let include = (!pattern.is_empty()).then(|| ignore(std::iter::once(pattern.as_str())));
+    let selected = Selected { stack, matches: vec![base], filter: Filter { include, exclude } };
+    let is_literal = !(selection.wildcard && has_wildcards(&pattern));
+    if is_literal && selected.items(&selected.matches[0]).next().is_none() {
+        return Err(SelectError::NotFound(format!("/{}", selection.pattern)));
+    }
+    Ok(selected)
+}
+
+fn literal(stack: &Stack, pattern: &[u8]) -> Result<Match, SelectError> {
+    let resolved = stack.resolve(pattern, Follow::All).map_err(SelectError::Resolve)?;
+    let name = pattern.rsplit(|byte| *byte == b'/').find(|name| !name.is_empty()).unwrap_or_default();
+    match resolved.found {
+        Some(found) => {
+            let is_directory = stack.target(&found).entry.kind.is_directory();
+            Ok(Match { path: resolved.path, name: name.to_vec(), is_directory })
+        }
+        // An empty tree has not even a root, and naming the root of it is no mistake.
+        None if resolved.path.as_path().is_root() => {
+            Ok(Match { path: resolved.path, name: Vec::new(), is_directory: true })
+        }
+        None => Err(SelectError::NotFound(format!("/{}", String::from_utf8_lossy(pattern)))),
+    }
+}
+
+/// Returns what a pattern with wildcards names: within the directory that its leading components without wildcards lead to, every path that matches the rest. What
+/// is in a directory that matches is not looked at for itself.
+fn matches(stack: &Stack, pattern: &str) -> Result<Vec<Match>, SelectError> {
+    let components: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    let wild = components.iter().position(|part| has_wildcards(part)).unwrap_or(components.len());
+    let base = stack.resolve(components[..wild].join("/").as_bytes(), Follow::All).map_err(SelectError::Resolve)?;
+    let mut paths = vec![base.path];
+    for (depth, component) in components[wild..].iter().enumerate() {
+        let is_last = depth + 1 == components.len() - wild;
+        let children = paths.iter().flat_map(|path| stack.read_dir(path.as_path()));
+        let matching = children.filter(|found| {
+            let name = String::from_utf8_lossy(found.entry.path.name());
+            (is_last || found.entry.kind.is_directory()) && go_match(component, &name).unwrap_or(false)
+        });
+        paths = matching.map(|found| found.entry.path.to_owned()).collect();
+    }
+    let named = paths.into_iter().map(|path| {
+        let name = path.as_path().name().to_vec();
+        literal(stack, path.as_path().as_bytes()).map(|found| Match { name, ..found })
+    });
+    named.collect()
+}
+
+impl<'a> Selected<'a> {
+    /// Returns the files beneath a named directory, sorted, each directory before what is in it; the directory itself is not among them.
+    pub(crate) fn items<'s>(&'s self, named: &'s Match) -> impl Iterator<Item = Item<'a>> + use<'a, 's> {
+        let base = named.path.as_path();
+        let mut pending: Vec<Item<'a>> = Vec::new();
+        self.stack.walk(base).skip(1).flat_map(move |found| {
+            let relative = found.entry.path.relative_to(base).map(EntryPath::to_owned).unwrap_or_default();
+            pending.retain(|above| relative.as_path().is_within(above.path.as_path()));
+            let item = Item { path: relative, found };
+            if self.filter.lets_in(&item) {
+                // The directories above that were not meant for themselves are needed now.
+                return pending.drain(..).chain([item]).collect::<Vec<_>>();
+            }
+            if item.found.entry.kind.is_directory() {
+                pending.push(item);
+            }
+            Vec::new()
+        })
+    }
+
+    /// Tells whether a file that was named itself is left out.
+    pub(crate) fn is_excluded(&self, named: &Match) -> bool {
+        !self.filter.exclude.is_empty() && self.filter.exclude.is_ignored(&String::from_utf8_lossy(&named.name))
+    }
+
+    /// Returns the digest of what is named, with the names that count: that of a file, and of what is in a directory, but not that of the directory.
+    pub(crate) fn digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.field(VERSION);
+        for named in &self.matches {
+            let digest = if named.is_directory {
+                let items: Vec<Item<'_>> = self.items(named).collect();
+                of_selection(self.stack, items.iter().map(|item| (item.path.as_path(), item.found)))
+            } else if self.is_excluded(named) {
+                continue;
+            } else {
+                self.file_digest(named)
+            };
+            hasher.field(if named.is_directory { b"directory" } else { b"file" });
+            hasher.field(digest.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    fn file_digest(&self, named: &Match) -> Digest {
+        let name = EntryPath::ROOT.child(&named.name).unwrap_or_else(|_| named.path.clone());
+        let found = self.stack.lookup(named.path.as_path());
+        of_selection(self.stack, found.into_iter().map(|found| (name.as_path(), found)))
+    }
+}
+
+impl Filter {
+    fn lets_in(&self, item: &Item<'_>) -> bool {
+        if self.include.is_none() && self.exclude.is_empty() {
+            return true;
+        }
+        let path = String::from_utf8_lossy(item.path.as_path().as_bytes());
+        self.include.as_ref().is_none_or(|include| include.is_ignored(&path)) && !self.exclude.is_ignored(&path)
+    }
+}
+
+/// Returns the digest of what a step sees of a stack through `selection`.
+pub(crate) fn digest(stack: &Stack, selection: &Selection) -> Result<Digest, SelectError> {
+    match selection {
+        Selection::Copy(copy) => Ok(select(stack, copy)?.digest()),
+        Selection::Path(path) => {
+            let named = literal(stack, path.as_bytes())?;
+            let base = named.path.as_path();
+            let walked: Vec<(EntryPathBuf, Found<'_>)> = stack
+                .walk(base)
+                .map(|found| (found.entry.path.relative_to(base).map(EntryPath::to_owned).unwrap_or_default(), found))
+                .collect();
+            Ok(of_selection(stack, walked.iter().map(|(path, found)| (path.as_path(), *found))))
+        }
+    }
+}
