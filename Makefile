@@ -1,0 +1,44 @@
+# `make demo` shows what Kiln does, `make test` checks it, `make bench` measures it. Each installs what it needs; all run as root.
+
+ROOTS := target/fixtures
+TARGET = target/$(shell rustc -vV | sed -n 's/^host: //p')
+KILN = $(TARGET)/release/kiln
+
+.PHONY: all demo test bench lint packages roots
+
+all: $(KILN)
+
+.PHONY: $(KILN)
+$(KILN):
+	cargo build --release --package cli
+
+demo: $(KILN) demo-packages
+	fixtures/demo.sh $(KILN) $(ROOTS)
+
+.PHONY: demo-packages
+demo-packages:
+	fixtures/packages.sh busybox-static
+
+packages:
+	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2
+
+roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar
+
+$(ROOTS)/busybox.tar: fixtures/busybox-root.sh
+	mkdir -p $(ROOTS)
+	fixtures/busybox-root.sh $@
+
+$(ROOTS)/debian-gcc.tar: fixtures/debian-root.sh
+	mkdir -p $(ROOTS)
+	fixtures/debian-root.sh $@
+
+test: roots
+	command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	cargo nextest run --workspace
+
+bench: $(KILN) roots
+	fixtures/bench.sh $(KILN) $(ROOTS)
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo fmt --check
