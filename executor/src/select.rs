@@ -5,9 +5,9 @@
 //!
 //! **Invariant:** looks at entries only; what is selected, what is digested and what is copied come from the same iterator.
 
-use frontend::ignore::{Ignore, go_match, has_wildcards};
 use layer::digest::of_selection;
 use layer::{EntryPath, EntryPathBuf, Follow, Found, ResolveError, Stack};
+use llb::pattern::{Ignore, go_match, has_wildcards};
 use llb::{CopySelection, Selection};
 use oci::{Digest, Hasher};
 

@@ -6,10 +6,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use frontend::ignore::{Ignore, Verdict};
 use frontend::known::{Known, KnownImage, Need};
 use frontend::plan::Lowered;
 use frontend::request::LowerRequest;
+use llb::pattern::{Ignore, Verdict};
 use oci::{Digest, Platform};
 
 const RUNS: usize = 50;
@@ -60,7 +60,12 @@ fn dockerfile() -> String {
             });
         }
     }
-    text.push_str(&(0..10).map(|stage| format!("COPY --from=stage{stage} /out /out{stage}\n")).collect::<String>().replace("--from=stage9 ", ""));
+    text.push_str(
+        &(0..10)
+            .map(|stage| format!("COPY --from=stage{stage} /out /out{stage}\n"))
+            .collect::<String>()
+            .replace("--from=stage9 ", ""),
+    );
     text
 }
 
@@ -72,7 +77,11 @@ fn answers(file: &frontend::ast::Dockerfile, request: &LowerRequest) -> Known {
             match need {
                 Need::Image(query) => {
                     let (digest, platform) = (Digest::of(b"alpine"), query.platform.clone());
-                    let mut config = oci::ImageConfig { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..Default::default() };
+                    let mut config = oci::ImageConfig {
+                        os: "linux".to_owned(),
+                        architecture: "amd64".to_owned(),
+                        ..Default::default()
+                    };
                     config.rootfs.diff_ids.push(digest);
                     known.images.insert(query, Ok(KnownImage { digest, manifest: digest, platform, config }));
                 }

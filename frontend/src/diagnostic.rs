@@ -170,9 +170,10 @@ mod tests {
     #[track_caller]
     fn check(span: Span, expected: &str) {
         let excerpt = Diagnostic::error("x").at(&source(), span).excerpt(&source()).unwrap();
-        let lines = excerpt.lines.iter().map(|line| {
-            format!("{:2}{} {}\n", line.number, if line.marked { ">>>" } else { "   " }, line.text)
-        });
+        let lines = excerpt
+            .lines
+            .iter()
+            .map(|line| format!("{:2}{} {}\n", line.number, if line.marked { ">>>" } else { "   " }, line.text));
         assert_eq!(format!("{}\n{}", excerpt.line, lines.collect::<String>()), expected);
     }
 
@@ -185,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_diagnostic_is_json_with_lines_and_columns() {
-        let diagnostic = Diagnostic::error("no").at(&source(), Span::new(11, 12)).with_hint("do").with_note("here", None);
+        let diagnostic =
+            Diagnostic::error("no").at(&source(), Span::new(11, 12)).with_hint("do").with_note("here", None);
         expect![[r#"{"severity":"error","message":"no","place":{"start":{"offset":11,"line":2,"column":5},"end":{"offset":12,"line":2,"column":6}},"lines":{"start":2,"end":2},"notes":[{"message":"here"}],"hint":"do"}"#]]
             .assert_eq(&serde_json::to_string(&diagnostic).unwrap());
     }

@@ -74,7 +74,9 @@ pub(crate) fn parse_git_url(text: &str, form: GitForm) -> Result<Option<GitUrl>,
         return Ok(None);
     }
     match split_address(text) {
-        Some(address) if form == GitForm::Known || !address.over_http || address.path.ends_with(".git") => address.into_url().map(Some),
+        Some(address) if form == GitForm::Known || !address.over_http || address.path.ends_with(".git") => {
+            address.into_url().map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -110,7 +112,9 @@ fn split_address(text: &str) -> Option<Address<'_>> {
     // `git@host:path`, as ssh has it.
     let (user, behind) = remote.split_once('@')?;
     let (host, path) = behind.split_once(':')?;
-    let word = |text: &str, more: &[u8]| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte));
+    let word = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
     (word(user, b"-_") && word(host, b"-.")).then_some(Address { over_http: false, path, remote, query, fragment })
 }
 
@@ -148,7 +152,9 @@ impl Named {
     fn read(&mut self, url: &mut GitUrl, key: &str, value: &str) -> Result<(), GitUrlError> {
         let truth = || match value {
             "" => Ok(true),
-            value => go::parse_bool(value).ok_or_else(|| GitUrlError::Value { key: key.to_owned(), value: value.to_owned() }),
+            value => {
+                go::parse_bool(value).ok_or_else(|| GitUrlError::Value { key: key.to_owned(), value: value.to_owned() })
+            }
         };
         match key {
             "keep-git-dir" => url.keep_git_dir = Some(truth()?),
@@ -207,7 +213,12 @@ pub(crate) fn percent_decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
         let decoded = (*first == b'%')
-            .then(|| behind.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .then(|| {
+                behind
+                    .get(..2)
+                    .and_then(|hex| std::str::from_utf8(hex).ok())
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            })
             .flatten();
         bytes.push(decoded.unwrap_or(*first));
         rest = if decoded.is_some() { &behind[2..] } else { behind };
@@ -227,8 +238,15 @@ mod tests {
             Ok(Some(url)) => {
                 let source = url.source;
                 let keep = url.keep_git_dir.map(|keep| format!(" keep={keep}")).unwrap_or_default();
-                let flags = format!("{}{}", if source.skip_submodules { " no-submodules" } else { "" }, if source.commit_times { " commit-times" } else { "" });
-                format!("{} ref={} dir={} sum={}{keep}{flags}", source.remote, source.reference, source.subdir, source.checksum)
+                let flags = format!(
+                    "{}{}",
+                    if source.skip_submodules { " no-submodules" } else { "" },
+                    if source.commit_times { " commit-times" } else { "" }
+                );
+                format!(
+                    "{} ref={} dir={} sum={}{keep}{flags}",
+                    source.remote, source.reference, source.subdir, source.checksum
+                )
             }
         };
         assert_eq!(shown, expected);
@@ -254,7 +272,10 @@ mod tests {
     #[test]
     fn a_query_says_what_a_fragment_says_and_more() {
         check("https://h/a.git?tag=v1&subdir=d", "https://h/a.git ref=refs/tags/v1 dir=d sum=");
-        check("https://h/a.git?branch=x&keep-git-dir&submodules=false", "https://h/a.git ref=refs/heads/x dir= sum= keep=true no-submodules");
+        check(
+            "https://h/a.git?branch=x&keep-git-dir&submodules=false",
+            "https://h/a.git ref=refs/heads/x dir= sum= keep=true no-submodules",
+        );
         check("https://h/a.git?commit=abc&mtime=commit", "https://h/a.git ref=abc dir= sum=abc commit-times");
         check("git@h:a?ref=a%2Fb&fetch-by-commit=1", "git@h:a ref=a/b dir= sum=");
         check("https://h/a.git?foo=1", "unexpected query \"foo\"");

@@ -24,9 +24,15 @@ impl Need {
             Self::Image(query) => query.step_name.clone(),
             Self::IgnoreFile(name) if name == crate::MAIN_CONTEXT_NAME => "[internal] load .dockerignore".to_owned(),
             Self::IgnoreFile(name) => format!("[context {name}] load .dockerignore"),
-            Self::Time(TimeQuery::Context(name)) if name == crate::MAIN_CONTEXT_NAME => "[internal] resolve main build context metadata".to_owned(),
-            Self::Time(TimeQuery::Context(name)) => format!("[internal] resolve SOURCE_DATE_EPOCH named context {name}"),
-            Self::Time(TimeQuery::Git { .. } | TimeQuery::Http { .. }) => "[internal] resolve SOURCE_DATE_EPOCH source stage".to_owned(),
+            Self::Time(TimeQuery::Context(name)) if name == crate::MAIN_CONTEXT_NAME => {
+                "[internal] resolve main build context metadata".to_owned()
+            }
+            Self::Time(TimeQuery::Context(name)) => {
+                format!("[internal] resolve SOURCE_DATE_EPOCH named context {name}")
+            }
+            Self::Time(TimeQuery::Git { .. } | TimeQuery::Http { .. }) => {
+                "[internal] resolve SOURCE_DATE_EPOCH source stage".to_owned()
+            }
         }
     }
 }

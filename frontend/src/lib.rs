@@ -2,28 +2,27 @@
 //!
 //! **Invariant:** never does I/O, never awaits: a pure function of its arguments; same arguments, same digests.
 
-pub mod source;
-pub mod diagnostic;
-pub mod limits;
-pub mod syntax;
 pub mod ast;
-mod instruction;
-mod parse;
-pub mod expand;
-pub mod checks;
 pub mod calls;
+pub mod checks;
+pub mod diagnostic;
+pub mod expand;
 pub mod git_url;
-pub mod ignore;
+mod go;
+mod instruction;
 pub mod known;
+pub mod limits;
+mod lower;
+mod parse;
 pub mod plan;
 pub mod request;
-mod lower;
+pub mod source;
 mod suggest;
-mod go;
+pub mod syntax;
 
+pub use calls::targets;
 pub use instruction::InstructionError;
 pub use lower::{check, lower, outline};
-pub use calls::targets;
 pub use parse::{FileError, Parse, parse};
 
 /// The name of the local source that is the build context.

@@ -23,6 +23,3 @@ pub const PATTERN_STEPS_MAX: usize = 50_000_000;
 
 /// The most mistakes that are reported for one file.
 pub const DIAGNOSTICS_MAX: usize = 100;
-
-/// The most patterns in an ignore file.
-pub const IGNORE_PATTERNS_MAX: usize = 10_000;

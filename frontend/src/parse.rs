@@ -54,7 +54,8 @@ pub fn parse(text: &[u8]) -> Parse {
     let text = String::from_utf8_lossy(text);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let source = Source::new(text.to_owned());
-    let mut parser = Parser { source: &source, end: source.text().len(), parse: Parse::default(), comments: Vec::new(), count: 0 };
+    let mut parser =
+        Parser { source: &source, end: source.text().len(), parse: Parse::default(), comments: Vec::new(), count: 0 };
     parser.find_limits();
     parser.run();
     let mut parse = parser.parse;
@@ -171,8 +172,12 @@ impl<'a> Parser<'a> {
         let file = &mut self.parse.file;
         match (parsed, file.stages.last_mut()) {
             (Parsed::Stage(stage), _) => file.stages.push(*stage),
-            (Parsed::Command(command), Some(stage)) => stage.instructions.push(Instruction { site: written.site(), command }),
-            (Parsed::Command(Command::Arg(args)), None) => file.global_args.push(GlobalArg { site: written.site(), args }),
+            (Parsed::Command(command), Some(stage)) => {
+                stage.instructions.push(Instruction { site: written.site(), command })
+            }
+            (Parsed::Command(Command::Arg(args)), None) => {
+                file.global_args.push(GlobalArg { site: written.site(), args })
+            }
             (Parsed::Command(_), None) => {
                 // One is enough: what follows is in front of the first stage too.
                 let message = InstructionError::NoStage.to_string();
@@ -186,7 +191,8 @@ impl<'a> Parser<'a> {
     fn refuse(&mut self, written: &Written<'_>, refusal: Refusal) {
         let site = written.site();
         let message = refusal.error.message(site.lines.start);
-        let diagnostic = Diagnostic::error(message).in_lines(site.lines).at(self.source, refusal.span.unwrap_or(site.span));
+        let diagnostic =
+            Diagnostic::error(message).in_lines(site.lines).at(self.source, refusal.span.unwrap_or(site.span));
         self.error(match refusal.hint {
             Some(hint) => diagnostic.with_hint(hint),
             None => diagnostic,
@@ -208,7 +214,11 @@ impl<'a> Parser<'a> {
 }
 
 /// Reads the bodies of the heredocs that an instruction announces; returns the byte behind the last one's end. An error has the byte up to which was read.
-fn read_heredocs(text: &str, written: &Written<'_>, offset: usize) -> Result<(usize, Vec<Heredoc>), (usize, InstructionError)> {
+fn read_heredocs(
+    text: &str,
+    written: &Written<'_>,
+    offset: usize,
+) -> Result<(usize, Vec<Heredoc>), (usize, InstructionError)> {
     if !written.line.contains("<<") || !written.can_have_heredocs() {
         return Ok((offset, Vec::new()));
     }

@@ -195,13 +195,19 @@ mod tests {
         let parse = |text: &str| text.parse::<NamedContext>();
         assert_eq!(parse("docker-image://alpine"), Ok(NamedContext::Image("alpine:latest".parse().unwrap())));
         assert_eq!(parse("docker-image://scratch"), Ok(NamedContext::Scratch));
-        let layout = |path: &str, tag: Option<&str>, digest| NamedContext::Layout { path: path.to_owned(), tag: tag.map(str::to_owned), digest };
+        let layout = |path: &str, tag: Option<&str>, digest| NamedContext::Layout {
+            path: path.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest,
+        };
         assert_eq!(parse("oci-layout://a/b:c"), Ok(layout("a/b", Some("c"), None)));
         assert_eq!(parse("oci-layout:///a:b/c"), Ok(layout("/a:b/c", None, None)));
         let digest = Digest::of(b"x");
         assert_eq!(parse(&format!("oci-layout://a:t@{digest}")), Ok(layout("a", Some("t"), Some(digest))));
         assert_eq!(parse("https://a/b.tar"), Ok(NamedContext::Http("https://a/b.tar".to_owned())));
-        assert!(matches!(parse("https://a/b.git#main:dir"), Ok(NamedContext::Git { source, .. }) if source.reference == "main" && source.subdir == "dir"));
+        assert!(
+            matches!(parse("https://a/b.git#main:dir"), Ok(NamedContext::Git { source, .. }) if source.reference == "main" && source.subdir == "dir")
+        );
         assert_eq!(parse("../lib"), Ok(NamedContext::Local { path: "../lib".to_owned() }));
         assert_eq!(parse(""), Err(NamedContextParseError::Empty));
     }

@@ -42,7 +42,12 @@ struct Arguments {
 impl Arguments {
     /// Takes the arguments from the top of a file and returns them with the rest.
     fn take(text: &str) -> (Self, &str) {
-        let mut arguments = Self { request: LowerRequest::new(Platform::new("linux", "amd64", None)), ignore: None, shows_needs: false, call: None };
+        let mut arguments = Self {
+            request: LowerRequest::new(Platform::new("linux", "amd64", None)),
+            ignore: None,
+            shows_needs: false,
+            call: None,
+        };
         let mut rest = text;
         while let Some(line) = rest.strip_prefix("#! ") {
             let (line, behind) = line.split_once('\n').unwrap_or((line, ""));
@@ -106,7 +111,9 @@ impl Arguments {
             }
             Need::IgnoreFile(name) => {
                 let text = self.ignore.clone().filter(|_| name == "context");
-                known.ignore_files.insert(name.clone(), text.map(|text| IgnoreFile { name: ".dockerignore".to_owned(), text }));
+                known
+                    .ignore_files
+                    .insert(name.clone(), text.map(|text| IgnoreFile { name: ".dockerignore".to_owned(), text }));
             }
             Need::Time(query) => drop(known.times.insert(query.clone(), Timestamp::from_unix(1_700_000_000, 0))),
         }
@@ -116,10 +123,12 @@ impl Arguments {
 /// Returns the image that has a config among the test data; it is made for every platform, unless the config says for which.
 fn image(reference: &oci::Reference, platform: &Platform) -> Result<KnownImage, String> {
     let path = directory().join("images").join(format!("{}.json", reference.familiar_name().replace('/', "_")));
-    let text = fs::read_to_string(path).map_err(|_| format!("failed to resolve source metadata for {reference}: not found"))?;
+    let text = fs::read_to_string(path)
+        .map_err(|_| format!("failed to resolve source metadata for {reference}: not found"))?;
     let mut config: ImageConfig = serde_json::from_str(&text).unwrap();
     if config.os.is_empty() {
-        (config.os, config.architecture, config.variant) = (platform.os.clone(), platform.architecture.clone(), platform.variant.clone());
+        (config.os, config.architecture, config.variant) =
+            (platform.os.clone(), platform.architecture.clone(), platform.variant.clone());
     }
     let digest = |text: String| Digest::of(text.as_bytes());
     let manifest = digest(format!("{reference} {platform}"));
@@ -181,7 +190,11 @@ fn outcome(text: &str) -> BTreeMap<&'static str, String> {
     }
     match lowered {
         Ok(plan) => {
-            let targets = plan.results.iter().map(|result| format!("{} {:?}\n", result.platform, result.edge.vertex)).collect::<String>();
+            let targets = plan
+                .results
+                .iter()
+                .map(|result| format!("{} {:?}\n", result.platform, result.edge.vertex))
+                .collect::<String>();
             files.insert("graph", format!("{}{targets}", show_graph(&plan)));
             files.insert("config", plan.results.iter().map(show_config).collect::<Vec<_>>().join("\n"));
             if !plan.warnings.is_empty() {
@@ -234,7 +247,9 @@ fn shorten_locations(json: &mut serde_json::Value) {
 fn show_graph(plan: &Plan) -> String {
     let shown = plan.graph.to_string();
     let lines = shown.lines().zip(plan.graph.vertices());
-    let line = |(line, (_, vertex)): (&str, (_, &llb::Vertex))| format!("{line}{}\n", if vertex.hints.ignore_cache { " (no cache)" } else { "" });
+    let line = |(line, (_, vertex)): (&str, (_, &llb::Vertex))| {
+        format!("{line}{}\n", if vertex.hints.ignore_cache { " (no cache)" } else { "" })
+    };
     shorten(&lines.map(line).collect::<String>())
 }
 

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod file;
 pub mod graph;
 pub mod op;
+pub mod pattern;
 pub mod print;
 pub mod selection;
 pub mod source;

@@ -74,13 +74,8 @@ fn operations() -> Vec<Op> {
         },
         platform: platform(),
     };
-    let copy = Copy {
-        input: 1,
-        destination: text(),
-        owner: Some(text()),
-        mode: Some(text()),
-        unpack: Unpack::Archives,
-    };
+    let copy =
+        Copy { input: 1, destination: text(), owner: Some(text()), mode: Some(text()), unpack: Unpack::Archives };
     let dir = MakeDir { path: text(), mode: 1, owner: Some(text()) };
     let mut operations: Vec<Op> = sources.into_iter().map(Op::Source).collect();
     operations.push(Op::Exec(Box::new(exec)));

@@ -49,6 +49,7 @@ mod tests {
             expect![[r#"
                 [
                     {
+                        "Id": "sha256:ab",
                         "Config": {
                             "Cmd": [
                                 "sh"
@@ -57,14 +58,13 @@ mod tests {
                             "Labels": {
                                 "a": "<b>"
                             }
-                        },
-                        "Id": "sha256:ab"
+                        }
                     },
                     {
+                        "Id": "2",
                         "Config": {
                             "Labels": null
-                        },
-                        "Id": "2"
+                        }
                     }
                 ]
             "#]],
@@ -72,7 +72,7 @@ mod tests {
         check(
             "json",
             expect![[r#"
-                [{"Config":{"Cmd":["sh"],"Env":[],"Labels":{"a":"<b>"}},"Id":"sha256:ab"},{"Config":{"Labels":null},"Id":"2"}]
+                [{"Id":"sha256:ab","Config":{"Cmd":["sh"],"Env":[],"Labels":{"a":"<b>"}}},{"Id":"2","Config":{"Labels":null}}]
             "#]],
         );
         assert_eq!(inspect("", &[]).unwrap(), "[]\n");

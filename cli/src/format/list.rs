@@ -37,7 +37,10 @@ impl List<'_> {
             writeln!(text, "{}", template.render_titles(&self.titles())).expect("a string takes everything");
         }
         for row in rows {
-            text.push_str(&template.render(row, &rules)?);
+            // `{{json .}}` of a row has sorted keys, as Docker's has.
+            let mut row = row.clone();
+            row.as_object_mut().into_iter().for_each(Map::sort_keys);
+            text.push_str(&template.render(&row, &rules)?);
             text.push('\n');
         }
         Ok(if is_table { table::align(&text) } else { text })

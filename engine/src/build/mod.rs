@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use executor::{Context, Executor, Secrets};
-use frontend::ignore::Ignore;
 use frontend::plan::Plan;
+use llb::pattern::Ignore;
 use llb::{Edge, Source};
 use oci::Digest;
 use solver::{Options, SolveError};

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use frontend::ignore::Ignore;
 use layer::hash::hash_range;
 use layer::{Content, ContentHash, Entries, EntriesBuilder, EntryPathBuf, KindBuf, Layer, Stack, Tree, Xattrs};
 use llb::Selection;
+use llb::pattern::Ignore;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use crate::ExecError;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use frontend::ignore::{go_match, has_wildcards};
 use llb::Selection;
+use llb::pattern::{go_match, has_wildcards};
 
 /// How many symbolic links a selection may lead through, so that links to each other end.
 const LINKS_MAX: usize = 255;

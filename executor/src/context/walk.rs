@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use frontend::ignore::{Ignore, Verdict};
 use layer::{ContentHash, Device, EntryPathBuf, KindBuf, Mtime, Tree, XattrsBuf};
+use llb::pattern::{Ignore, Verdict};
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, fgetxattr, flistxattr, openat, readlinkat, statx,
 };

@@ -73,9 +73,11 @@ impl CheckReport {
                 location: location(diagnostic),
             })
         };
-        let error = diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.rule.is_none());
+        let error =
+            diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.rule.is_none());
         let build_error = error.map(|error| BuildError { message: error.message.clone(), location: location(error) });
-        let sources = vec![CheckSource { filename: filename.to_owned(), language: "Dockerfile", data: source.text().to_owned() }];
+        let sources =
+            vec![CheckSource { filename: filename.to_owned(), language: "Dockerfile", data: source.text().to_owned() }];
         Self { warnings: diagnostics.iter().filter_map(warning).collect(), sources, build_error, diagnostics }
     }
 }

@@ -48,5 +48,8 @@ pub fn targets(file: &Dockerfile) -> Targets {
         platform: stage.platform.as_ref().map(|platform| platform.text.clone()).unwrap_or_default(),
         location: stage.site.lines.into(),
     };
-    Targets { targets: file.stages.iter().enumerate().map(target).collect(), sources: vec![file.source.text().to_owned()] }
+    Targets {
+        targets: file.stages.iter().enumerate().map(target).collect(),
+        sources: vec![file.source.text().to_owned()],
+    }
 }

@@ -94,7 +94,8 @@ impl FromStr for CheckOptions {
                 "skip" => options.skip = Rules::read(value),
                 "experimental" => options.experimental = Rules::read(value),
                 "error" => {
-                    let boolean = || CheckOptionsParseError::Boolean { option: go::quote(part), value: go::quote(value) };
+                    let boolean =
+                        || CheckOptionsParseError::Boolean { option: go::quote(part), value: go::quote(value) };
                     options.error = go::parse_bool(value).ok_or_else(boolean)?;
                 }
                 key => return Err(wrong(key)),
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn options_say_which_checks_run() {
         let options: CheckOptions = "skip=FromAsCasing, UndefinedVar;error=true;experimental=all".parse().unwrap();
-        let runs = [Rule::FromAsCasing, Rule::UndefinedVar, Rule::StageNameCasing, Rule::InvalidDefinitionDescription].map(|rule| options.runs(rule));
+        let runs = [Rule::FromAsCasing, Rule::UndefinedVar, Rule::StageNameCasing, Rule::InvalidDefinitionDescription]
+            .map(|rule| options.runs(rule));
         assert_eq!((runs, options.error), ([false, false, true, true], true));
         let all: CheckOptions = " skip=all".parse().unwrap();
         assert!(!all.runs(Rule::StageNameCasing) && !CheckOptions::default().runs(Rule::InvalidDefinitionDescription));
@@ -122,6 +124,9 @@ mod tests {
         let refused = |text: &str| text.parse::<CheckOptions>().unwrap_err().to_string();
         assert_eq!(refused("skip"), "invalid check option \"skip\"");
         assert_eq!(refused("foo=1"), "invalid check option \"foo\"");
-        assert_eq!(refused("error=x"), "failed to parse check option \"error=x\": strconv.ParseBool: parsing \"x\": invalid syntax");
+        assert_eq!(
+            refused("error=x"),
+            "failed to parse check option \"error=x\": strconv.ParseBool: parsing \"x\": invalid syntax"
+        );
     }
 }

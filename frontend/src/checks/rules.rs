@@ -140,7 +140,9 @@ impl Rule {
                 "Setting platform to predefined $TARGETPLATFORM in FROM is redundant as this is the default behavior"
             }
             Self::SecretsUsedInArgOrEnv => "Sensitive data should not be used in the ARG or ENV commands",
-            Self::InvalidDefaultArgInFrom => "Default value for global ARG results in an empty or invalid base image name",
+            Self::InvalidDefaultArgInFrom => {
+                "Default value for global ARG results in an empty or invalid base image name"
+            }
             Self::FromPlatformFlagConstDisallowed => "FROM --platform flag should not use a constant value",
             Self::CopyIgnoredFile => "Attempting to Copy file that is excluded by .dockerignore",
             Self::InvalidDefinitionDescription => {

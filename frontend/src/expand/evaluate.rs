@@ -99,8 +99,20 @@ impl Problem {
 }
 
 /// Substitutes the variables of a word, and counts what that costs.
-pub(crate) fn expand_metered(word: &str, style: Style, environment: &Environment, meter: &Meter) -> Result<Expanded, ExpandError> {
-    let mut evaluation = Evaluation { style, environment, meter, end: word.len(), words: Words::default(), expanded: Expanded::default() };
+pub(crate) fn expand_metered(
+    word: &str,
+    style: Style,
+    environment: &Environment,
+    meter: &Meter,
+) -> Result<Expanded, ExpandError> {
+    let mut evaluation = Evaluation {
+        style,
+        environment,
+        meter,
+        end: word.len(),
+        words: Words::default(),
+        expanded: Expanded::default(),
+    };
     let outcome = if word.contains(['$', '\'', '"', '\\', '`']) {
         let rule = match style.quotes {
             Quotes::Plain => Rule::body,
@@ -306,14 +318,16 @@ impl<'a> Evaluation<'a> {
         let mut tokens: Vec<Token<'_>> = part.into_inner().collect();
         let all = tokens.first().is_some_and(|token| token.as_rule() == Rule::replace_all);
         tokens.drain(..usize::from(all));
-        let replacement = tokens.split_off(tokens.iter().position(|token| token.as_rule() == Rule::operand).unwrap_or(tokens.len()));
+        let replacement =
+            tokens.split_off(tokens.iter().position(|token| token.as_rule() == Rule::operand).unwrap_or(tokens.len()));
         let pattern = self.closed_operand(tokens, true, Problem::MissingSlash)?;
         let replacement = self.closed_operand(replacement, true, Problem::MissingBrace)?;
         match self.look_up(name) {
             None if self.style.unset == Unset::Keep => Ok(format!("${{{name}/{pattern}/{replacement}}}")),
             value => {
                 let value = value.unwrap_or_default();
-                let replaced = Pattern::parse(&pattern).and_then(|parsed| parsed.replace(value, &replacement, all, self.meter));
+                let replaced =
+                    Pattern::parse(&pattern).and_then(|parsed| parsed.replace(value, &replacement, all, self.meter));
                 replaced.map_err(|problem| Fault { problem, at })
             }
         }

@@ -152,7 +152,10 @@ fn blanks_split_words_unless_they_are_protected() {
 #[test]
 fn used_and_missing_variables_are_named_once_and_in_order() {
     let expanded = expand("$u ${x:-$v} '$w' $u $e", Style::default(), &environment()).unwrap();
-    assert_eq!((expanded.used, expanded.unset), (vec!["x".to_owned(), "e".to_owned()], vec!["u".to_owned(), "v".to_owned()]));
+    assert_eq!(
+        (expanded.used, expanded.unset),
+        (vec!["x".to_owned(), "e".to_owned()], vec!["u".to_owned(), "v".to_owned()])
+    );
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(crate) fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
         rest = match field.strip_prefix('"') {
             Some(quoted) => quoted_field(quoted, at + 1, &mut fields)?,
             None => {
-                let (value, behind) = field.split_once(',').map_or((field, None), |(value, behind)| (value, Some(behind)));
+                let (value, behind) =
+                    field.split_once(',').map_or((field, None), |(value, behind)| (value, Some(behind)));
                 if let Some(quote) = value.find('"') {
                     return Err(CsvError::BareQuote { column: at + quote + 1 });
                 }

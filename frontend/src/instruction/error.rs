@@ -30,7 +30,9 @@ pub enum InstructionError {
         instruction: &'static str,
     },
     /// `COPY` or `ADD` has only one argument.
-    #[error("{instruction} requires at least two arguments, but only one was provided. Destination could not be determined")]
+    #[error(
+        "{instruction} requires at least two arguments, but only one was provided. Destination could not be determined"
+    )]
     NoDestination {
         /// The keyword.
         instruction: &'static str,
@@ -233,7 +235,9 @@ impl InstructionError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoStage => "begin the file with FROM; only ARG may stand in front of it",
-            Self::UnterminatedHeredoc => "end the heredoc with a line that has only its name, without blanks before or behind it",
+            Self::UnterminatedHeredoc => {
+                "end the heredoc with a line that has only its name, without blanks before or behind it"
+            }
             Self::FromArguments => "write `FROM image` or `FROM image AS name`",
             Self::FlagValue { .. } => "write the value behind `=`, without blanks",
             Self::NotStrings => "quote every element: `[\"sleep\", \"1\"]`",

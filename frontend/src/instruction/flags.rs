@@ -23,7 +23,11 @@ pub(crate) struct Flags(Vec<(&'static str, Word)>);
 
 impl Flags {
     /// Checks flags against those that an instruction accepts.
-    pub(crate) fn parse(flags: &[FlagWord], accepted: &[(&'static str, FlagKind)], written: &Written<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(
+        flags: &[FlagWord],
+        accepted: &[(&'static str, FlagKind)],
+        written: &Written<'_>,
+    ) -> Result<Self, Refusal> {
         let mut found = Self::default();
         for flag in flags {
             let span = written.span(flag.start, flag.end);
@@ -38,7 +42,11 @@ impl Flags {
         Self::parse(&written.head.flags, &[], written).map(drop)
     }
 
-    fn check(&self, flag: &FlagWord, accepted: &[(&'static str, FlagKind)]) -> Result<Option<(&'static str, String)>, InstructionError> {
+    fn check(
+        &self,
+        flag: &FlagWord,
+        accepted: &[(&'static str, FlagKind)],
+    ) -> Result<Option<(&'static str, String)>, InstructionError> {
         let (name, value) = match flag.text.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (flag.text.as_str(), None),
@@ -52,7 +60,9 @@ impl Flags {
             return Err(InstructionError::DuplicateFlag { flag: flag() });
         }
         match (kind, value) {
-            (FlagKind::Boolean, Some("")) | (FlagKind::One | FlagKind::Many, None) => Err(InstructionError::FlagValue { flag: flag() }),
+            (FlagKind::Boolean, Some("")) | (FlagKind::One | FlagKind::Many, None) => {
+                Err(InstructionError::FlagValue { flag: flag() })
+            }
             (FlagKind::Boolean, value) => match value.unwrap_or("true").to_lowercase() {
                 lower if lower == "true" || lower == "false" => Ok(Some((known, lower))),
                 _ => Err(InstructionError::FlagBoolean { flag: flag(), value: value.unwrap_or_default().to_owned() }),

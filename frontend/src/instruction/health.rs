@@ -68,7 +68,9 @@ fn retries(value: Word) -> Result<i64, Refusal> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let problem = if is_number { "value out of range" } else { "invalid syntax" };
     match value.text.parse::<i32>() {
-        Ok(retries) if retries < 0 => Err(Refusal::at(InstructionError::NegativeRetries { retries: retries.into() }, value.span)),
+        Ok(retries) if retries < 0 => {
+            Err(Refusal::at(InstructionError::NegativeRetries { retries: retries.into() }, value.span))
+        }
         Ok(retries) => Ok(retries.into()),
         Err(_) => Err(Refusal::at(InstructionError::Number { value: go::quote(&value.text), problem }, value.span)),
     }

@@ -26,8 +26,24 @@ use flags::{FlagKind, Flags};
 
 /// The keywords, in upper case.
 pub(crate) const KEYWORDS: &[&str] = &[
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL",
-    "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// What an instruction is in the tree.
@@ -131,7 +147,11 @@ pub(crate) fn command_line(text: &str, span: Span) -> Result<CommandLine, Refusa
 /// Reads all that stands behind the keyword as one argument.
 fn one_argument(written: &Written<'_>, instruction: &'static str) -> Result<Word, Refusal> {
     let argument = written.arguments();
-    if argument.text.is_empty() { Err(InstructionError::ExactlyOneArgument { instruction }.into()) } else { Ok(argument) }
+    if argument.text.is_empty() {
+        Err(InstructionError::ExactlyOneArgument { instruction }.into())
+    } else {
+        Ok(argument)
+    }
 }
 
 fn parse_one(written: &Written<'_>, instruction: &'static str) -> Result<Word, Refusal> {
@@ -175,7 +195,11 @@ fn parse_shell(written: &Written<'_>) -> Result<Vec<String>, Refusal> {
             let refusal = Refusal::at(InstructionError::ShellNotJson, arguments.span);
             // A path such as `"c:\windows"` is the usual reason why what looks like JSON is none.
             let backslashes = text.contains('[') && text.contains(":\\") && !text.contains("\\\\");
-            Err(if backslashes { refusal.with_hint("JSON requires back-slashes to be escaped: `[\"c:\\\\path\\\\to\\\\file.exe\"]`") } else { refusal })
+            Err(if backslashes {
+                refusal.with_hint("JSON requires back-slashes to be escaped: `[\"c:\\\\path\\\\to\\\\file.exe\"]`")
+            } else {
+                refusal
+            })
         }
         _ => Err(InstructionError::AtLeastOneArgument { instruction: "SHELL" }.into()),
     }

@@ -28,7 +28,8 @@ pub(crate) fn parse_run(written: &Written<'_>) -> Result<Run, Refusal> {
 
 /// Checks what can be known of a mount before its variables are.
 fn check_mount(mount: &Word) -> Result<(), Refusal> {
-    let fields = csv_fields(&mount.text).map_err(|source| Refusal::at(InstructionError::Csv { what: "mounts", source }, mount.span))?;
+    let fields = csv_fields(&mount.text)
+        .map_err(|source| Refusal::at(InstructionError::Csv { what: "mounts", source }, mount.span))?;
     for field in fields {
         let (key, value) = field.split_once('=').unwrap_or((&field, ""));
         let has_variable = value.trim_end_matches('$').contains('$');
@@ -59,14 +60,16 @@ fn parse_security(mode: Word) -> Result<bool, Refusal> {
 /// `name[,required[=bool]]`, where the name may also be given as `name=…`.
 fn parse_device(device: &Word) -> Result<(String, bool), Refusal> {
     let refuse = |error| Refusal::at(error, device.span);
-    let fields = csv_fields(&device.text).map_err(|source| refuse(InstructionError::Csv { what: "devices", source }))?;
+    let fields =
+        csv_fields(&device.text).map_err(|source| refuse(InstructionError::Csv { what: "devices", source }))?;
     let (mut name, mut required) = (String::new(), false);
     for field in fields {
         let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
         match (key.to_lowercase().as_str(), value) {
             ("required", None) => required = true,
             ("required", Some(value)) => {
-                let wrong = || refuse(InstructionError::DeviceValue { key: "required".to_owned(), value: value.to_owned() });
+                let wrong =
+                    || refuse(InstructionError::DeviceValue { key: "required".to_owned(), value: value.to_owned() });
                 required = go::parse_bool(value).ok_or_else(wrong)?;
             }
             ("name", Some(value)) if name.is_empty() => name = value.to_owned(),
@@ -76,7 +79,11 @@ fn parse_device(device: &Word) -> Result<(String, bool), Refusal> {
             (_, None) => return Err(refuse(InstructionError::DeviceField { field })),
             (key, Some(_)) => {
                 let suggestion = suggest::did_you_mean(key, ["name", "required"]);
-                return Err(refuse(InstructionError::DeviceKey { key: key.to_owned(), field: field.clone(), suggestion }));
+                return Err(refuse(InstructionError::DeviceKey {
+                    key: key.to_owned(),
+                    field: field.clone(),
+                    suggestion,
+                }));
             }
         }
     }

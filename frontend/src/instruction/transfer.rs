@@ -19,11 +19,16 @@ pub(crate) fn parse_add(written: &Written<'_>) -> Result<Add, Refusal> {
     let own = [("keep-git-dir", FlagKind::Boolean), ("checksum", FlagKind::One), ("unpack", FlagKind::Boolean)];
     let accepted = [COMMON_FLAGS.as_slice(), &own].concat();
     let (transfer, mut flags) = parse_transfer(written, "ADD", &accepted)?;
-    let (keep_git_dir, checksum, unpack) = (flags.truth("keep-git-dir"), flags.take_filled("checksum"), flags.truth("unpack"));
+    let (keep_git_dir, checksum, unpack) =
+        (flags.truth("keep-git-dir"), flags.take_filled("checksum"), flags.truth("unpack"));
     Ok(Add { transfer, keep_git_dir, checksum, unpack })
 }
 
-fn parse_transfer(written: &Written<'_>, instruction: &'static str, accepted: &[(&'static str, FlagKind)]) -> Result<(Transfer, Flags), Refusal> {
+fn parse_transfer(
+    written: &Written<'_>,
+    instruction: &'static str,
+    accepted: &[(&'static str, FlagKind)],
+) -> Result<(Transfer, Flags), Refusal> {
     let list = written.list()?;
     let mut words = list.words;
     if words.len() < 2 {

@@ -32,7 +32,14 @@ impl<'a> Written<'a> {
         Self::at(joined, joined.text(), 0, escape, comments, source)
     }
 
-    fn at(joined: &'a Joined<'a>, text: &'a str, base: usize, escape: Escape, comments: &'a [String], source: &'a Source) -> Self {
+    fn at(
+        joined: &'a Joined<'a>,
+        text: &'a str,
+        base: usize,
+        escape: Escape,
+        comments: &'a [String],
+        source: &'a Source,
+    ) -> Self {
         let line = text.trim_start();
         let base = base + text.len() - line.len();
         Self { joined, line, base, head: head(line), escape, comments, heredocs: Vec::new(), source }
@@ -46,7 +53,10 @@ impl<'a> Written<'a> {
 
     /// Returns where it stands in the tree.
     pub(crate) fn site(&self) -> Site {
-        let span = self.heredocs.last().map_or(self.joined.span, |last| Span::new(self.joined.span.start, self.heredoc_end(last)));
+        let span = self
+            .heredocs
+            .last()
+            .map_or(self.joined.span, |last| Span::new(self.joined.span.start, self.heredoc_end(last)));
         let own_end = self.source.lines_of(self.joined.span).end;
         Site {
             keyword: self.head.keyword.to_owned(),
@@ -127,7 +137,9 @@ impl<'a> Written<'a> {
     pub(crate) fn check_words(&self) -> Result<(), Refusal> {
         let arguments = self.arguments();
         match self.head.keyword.to_ascii_uppercase().as_str() {
-            "CMD" | "ENTRYPOINT" | "RUN" | "SHELL" | "COPY" | "ADD" | "VOLUME" => command_line(&arguments.text, arguments.span).map(drop),
+            "CMD" | "ENTRYPOINT" | "RUN" | "SHELL" | "COPY" | "ADD" | "VOLUME" => {
+                command_line(&arguments.text, arguments.span).map(drop)
+            }
             "ENV" => pairs::parse_pairs(self, "ENV").map(drop),
             "LABEL" => pairs::parse_pairs(self, "LABEL").map(drop),
             _ => Ok(()),

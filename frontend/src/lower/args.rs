@@ -73,12 +73,20 @@ impl Declared {
 
     /// Returns about how many bytes a copy takes.
     pub(super) fn size_bytes(&self) -> usize {
-        self.entries.iter().map(|(name, value)| 2 * name.len() + value.as_ref().map_or(0, String::len) + ENTRY_BYTES).sum()
+        self.entries
+            .iter()
+            .map(|(name, value)| 2 * name.len() + value.as_ref().map_or(0, String::len) + ENTRY_BYTES)
+            .sum()
     }
 }
 
 /// Returns the arguments that exist without being declared.
-pub(super) fn default_args(build: &Platform, target: &Platform, target_stage: &str, build_args: &BTreeMap<String, String>) -> Environment {
+pub(super) fn default_args(
+    build: &Platform,
+    target: &Platform,
+    target_stage: &str,
+    build_args: &BTreeMap<String, String>,
+) -> Environment {
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     let stage = if target_stage.is_empty() { DEFAULT_STAGE } else { target_stage };
     let list = [
@@ -123,7 +131,9 @@ pub(super) fn global_scope<'a>(
             let (value, mut dependencies) = record;
             if dependencies.remove(&argument.name) {
                 // `ARG A=${A}x` still hangs on all that the earlier `A` hung on.
-                dependencies.extend(scope.records.get(&argument.name).into_iter().flat_map(|earlier| earlier.dependencies.clone()));
+                dependencies.extend(
+                    scope.records.get(&argument.name).into_iter().flat_map(|earlier| earlier.dependencies.clone()),
+                );
             }
             if let Some(value) = &value {
                 scope.environment.set(&argument.name, value);
@@ -148,7 +158,8 @@ fn global_argument(
     }
     let Some(default) = &argument.default else { return Ok((None, BTreeSet::new())) };
     let style = Style { escape, ..Style::default() };
-    let expanded = expand_metered(default, style, &scope.environment, meter).map_err(|error| Fault::at(error, argument.span))?;
+    let expanded =
+        expand_metered(default, style, &scope.environment, meter).map_err(|error| Fault::at(error, argument.span))?;
     Ok((Some(expanded.text), expanded.used.into_iter().collect()))
 }
 
@@ -171,7 +182,12 @@ pub(super) fn proxy_environment(build_args: &BTreeMap<String, String>) -> Vec<St
 }
 
 /// Warns of build arguments that no `ARG` takes and that the builder does not read itself.
-pub(super) fn report_unconsumed(file: &Dockerfile, triggered: &BTreeSet<String>, build_args: &BTreeMap<String, String>, reports: &mut Reports<'_>) {
+pub(super) fn report_unconsumed(
+    file: &Dockerfile,
+    triggered: &BTreeSet<String>,
+    build_args: &BTreeMap<String, String>,
+    reports: &mut Reports<'_>,
+) {
     let mut declared: BTreeSet<&str> = triggered.iter().map(String::as_str).collect();
     declared.extend(file.global_args.iter().flat_map(|arg| &arg.args).map(|argument| argument.name.as_str()));
     for instruction in file.stages.iter().flat_map(|stage| &stage.instructions) {
@@ -179,14 +195,20 @@ pub(super) fn report_unconsumed(file: &Dockerfile, triggered: &BTreeSet<String>,
             declared.extend(args.iter().map(|argument| argument.name.as_str()));
         }
     }
-    let unconsumed: Vec<&str> =
-        build_args.keys().map(String::as_str).filter(|name| !declared.contains(name) && !is_read_by_builder(name)).collect();
+    let unconsumed: Vec<&str> = build_args
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !declared.contains(name) && !is_read_by_builder(name))
+        .collect();
     if unconsumed.is_empty() {
         return;
     }
     let meant: Vec<String> = unconsumed
         .iter()
-        .filter_map(|name| suggest::nearest(name, declared.iter().copied()).map(|meant| format!("did you mean `{meant}` instead of `{name}`?")))
+        .filter_map(|name| {
+            suggest::nearest(name, declared.iter().copied())
+                .map(|meant| format!("did you mean `{meant}` instead of `{name}`?"))
+        })
         .collect();
     let hint = (!meant.is_empty()).then(|| meant.join(" "));
     reports.warn_build(LowerProblem::Unconsumed { names: unconsumed.join(" ") }, hint);
@@ -194,7 +216,8 @@ pub(super) fn report_unconsumed(file: &Dockerfile, triggered: &BTreeSet<String>,
 
 fn is_read_by_builder(name: &str) -> bool {
     let platform = name.strip_prefix("BUILD").or_else(|| name.strip_prefix("TARGET"));
-    let is_platform = platform.is_some_and(|rest| ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT", "STAGE"].contains(&rest));
+    let is_platform =
+        platform.is_some_and(|rest| ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT", "STAGE"].contains(&rest));
     is_platform
         || name.starts_with("BUILDKIT_")
         || BUILDER_ARGS.contains(&name)
@@ -215,27 +238,40 @@ mod tests {
         let (build, target) = (Platform::new("linux", "amd64", None), Platform::new("linux", "arm", Some("v7")));
         let environment = default_args(&build, &target, "", &args(&[("TARGETARCH", "x")]));
         let get = |name: &str| environment.get(name).unwrap().to_owned();
-        assert_eq!(["BUILDPLATFORM", "TARGETPLATFORM", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE"].map(get), [
-            "linux/amd64",
-            "linux/arm/v7",
-            "x",
-            "v7",
-            "default"
-        ]);
+        assert_eq!(
+            ["BUILDPLATFORM", "TARGETPLATFORM", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE"].map(get),
+            ["linux/amd64", "linux/arm/v7", "x", "v7", "default"]
+        );
     }
 
     // spec 28
     #[test]
     fn proxies_are_there_in_both_cases_and_as_they_are_given() {
         let proxies = |list| proxy_environment(&args(list));
-        assert_eq!(proxies(&[("HTTP_PROXY", "a"), ("http_proxy", "b"), ("OTHER", "c")]), ["HTTP_PROXY=a", "http_proxy=b"]);
+        assert_eq!(
+            proxies(&[("HTTP_PROXY", "a"), ("http_proxy", "b"), ("OTHER", "c")]),
+            ["HTTP_PROXY=a", "http_proxy=b"]
+        );
         assert_eq!(proxies(&[("no_proxy", "x")]), ["NO_PROXY=x", "no_proxy=x"]);
         assert_eq!(proxies(&[("https_proxy", "")]), [""; 0]);
     }
 
     #[test]
     fn what_the_builder_reads_itself_is_consumed() {
-        assert!(["HTTP_PROXY", "all_proxy", "TARGETARCH", "BUILDOSVERSION", "TARGETSTAGE", "BUILDKIT_X", "SOURCE_DATE_EPOCH"].map(is_read_by_builder).iter().all(|it| *it));
+        assert!(
+            [
+                "HTTP_PROXY",
+                "all_proxy",
+                "TARGETARCH",
+                "BUILDOSVERSION",
+                "TARGETSTAGE",
+                "BUILDKIT_X",
+                "SOURCE_DATE_EPOCH"
+            ]
+            .map(is_read_by_builder)
+            .iter()
+            .all(|it| *it)
+        );
         assert!(!is_read_by_builder("TARGETFOO") && !is_read_by_builder("BUILD"));
     }
 }

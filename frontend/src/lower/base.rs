@@ -69,9 +69,9 @@ impl Pass<'_, '_> {
         let (name, context) = (node.base_name.clone(), node.context.clone());
         let span = node.stage.map_or(node.site.span, |stage| stage.base.span);
         let platform = node.platform.clone().unwrap_or_else(|| self.target.platform.clone());
-        let reference: Reference = name.parse().map_err(|source| {
-            Fault::at(LowerProblem::BaseReference { base: go::quote(&name), source }, span)
-        })?;
+        let reference: Reference = name
+            .parse()
+            .map_err(|source| Fault::at(LowerProblem::BaseReference { base: go::quote(&name), source }, span))?;
         if let Some(key) = context {
             let files = self.load_context(&key, &platform)?;
             return Ok(files.map(|files| replaced(files, &platform)));
@@ -80,12 +80,18 @@ impl Pass<'_, '_> {
             let files = self.load_context(&key, &platform)?;
             return Ok(files.map(|files| self.with_steps(id, on_context(files, &platform))));
         }
-        let query = ImageQuery { step_name: self.metadata_name(&reference, &platform), reference, platform, origin: ImageOrigin::StoreOrRegistry };
+        let query = ImageQuery {
+            step_name: self.metadata_name(&reference, &platform),
+            reference,
+            platform,
+            origin: ImageOrigin::StoreOrRegistry,
+        };
         match self.session.image(&query) {
             None => Ok(None),
             Some(Ok(image)) => self.on_image(id, query, image).map(Some),
             Some(Err(problem)) => {
-                let problem = LowerProblem::Image { suggestion: self.image_suggestion(&name), problem: problem.to_owned(), name };
+                let problem =
+                    LowerProblem::Image { suggestion: self.image_suggestion(&name), problem: problem.to_owned(), name };
                 Err(Fault::at(problem, span))
             }
         }
@@ -190,7 +196,11 @@ fn pinned(reference: &Reference, image: &KnownImage) -> String {
 
 /// Returns the stage that a named context replaces as a whole.
 fn replaced(files: ContextFiles, platform: &Platform) -> Built {
-    let own = files.image.as_ref().filter(|config| !config.os.is_empty() && !config.architecture.is_empty()).map(ImageConfig::platform);
+    let own = files
+        .image
+        .as_ref()
+        .filter(|config| !config.os.is_empty() && !config.architecture.is_empty())
+        .map(ImageConfig::platform);
     let config = files.image.unwrap_or_default();
     let mut built = Built::on(files.edge, config, own.unwrap_or_else(|| platform.clone()));
     built.base_history = files.base_history;

@@ -72,7 +72,11 @@ impl Pass<'_, '_> {
             name: stage.and_then(|stage| stage.name.clone()).unwrap_or_default(),
             description: stage.and_then(|stage| stage.description.clone()).unwrap_or_default(),
             args: records.into_iter().map(argument).collect(),
-            secrets: in_order(&all.secrets, |name, required, lines| OutlineSecret { name, required, location: lines.into() }),
+            secrets: in_order(&all.secrets, |name, required, lines| OutlineSecret {
+                name,
+                required,
+                location: lines.into(),
+            }),
             ssh: in_order(&all.ssh, |name, required, lines| OutlineAgent { name, required, location: lines.into() }),
             sources: vec![self.session.file.source.text().to_owned()],
         }

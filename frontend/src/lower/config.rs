@@ -1,5 +1,6 @@
 //! Instructions that only say how a container of the image is started.
 
+use llb::pattern::clean_path;
 use llb::{FileAction, Input, LineRange, MakeDir, Op};
 use oci::HealthCheck;
 use oci::config::Empty;
@@ -25,12 +26,16 @@ impl Pass<'_, '_> {
     pub(super) fn workdir(&mut self, built: &mut Built, at: At<'_>, path: &Word) -> Result<(), Fault> {
         let wanted = self.word(built, at, path)?;
         if !built.dir_set && !wanted.starts_with('/') {
-            let message = format!("Relative workdir {} can have unexpected results if the base image changes", go::quote(&wanted));
+            let message = format!(
+                "Relative workdir {} can have unexpected results if the base image changes",
+                go::quote(&wanted)
+            );
             self.session.reports.warn(Rule::WorkdirRelativePath, at.site, at.span(path.span), message);
         }
         built.dir_set = true;
-        let absolute = if wanted.starts_with('/') { wanted } else { go::join_path(&built.config.config.working_dir, &wanted) };
-        built.dir = go::clean_path(&absolute);
+        let absolute =
+            if wanted.starts_with('/') { wanted } else { go::join_path(&built.config.config.working_dir, &wanted) };
+        built.dir = clean_path(&absolute);
         built.config.config.working_dir.clone_from(&absolute);
         let layer = if built.dir == "/" { Layer::None } else { Layer::One };
         if layer == Layer::One {
@@ -87,7 +92,9 @@ impl Pass<'_, '_> {
             CommandLine::Shell(text) => {
                 if built.config.config.shell.is_empty() {
                     let keyword = &at.site.keyword;
-                    let message = format!("JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals");
+                    let message = format!(
+                        "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"
+                    );
                     self.session.reports.warn(Rule::JsonArgsRecommended, at.site, at.site.span, message);
                 }
                 built.with_shell(text)
@@ -127,9 +134,15 @@ impl Pass<'_, '_> {
     pub(super) fn expose(&mut self, built: &mut Built, at: At<'_>, words: &[Word]) -> Result<(), Fault> {
         let mut ports = Vec::new();
         for word in words {
-            let expanded = crate::expand::expand_metered(&word.text, self.session.style(), &built.environment, &self.session.meter);
+            let expanded = crate::expand::expand_metered(
+                &word.text,
+                self.session.style(),
+                &built.environment,
+                &self.session.meter,
+            );
             for raw in expanded.map_err(|error| Fault::at(error, word.span))?.words {
-                let port = Port::parse(&raw).map_err(|source| Fault::at(LowerProblem::Port { raw: go::quote(&raw), source }, word.span))?;
+                let port = Port::parse(&raw)
+                    .map_err(|source| Fault::at(LowerProblem::Port { raw: go::quote(&raw), source }, word.span))?;
                 self.report_port(at, &port, &raw, word.span);
                 self.session.meter.keep(port.count() * raw.len())?;
                 ports.extend(port.exposed());
@@ -147,7 +160,8 @@ impl Pass<'_, '_> {
             reports.warn(Rule::ExposeProtoCasing, at.site, at.span(span), message);
         }
         if port.is_mapping {
-            let message = format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{raw}'");
+            let message =
+                format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{raw}'");
             reports.warn(Rule::ExposeInvalidFormat, at.site, at.span(span), message);
         }
     }

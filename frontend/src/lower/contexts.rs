@@ -1,6 +1,9 @@
 //! Contexts: where the files of `COPY` come from, and what stands in for images and stages.
 
-use llb::{Copy, CopySelection, Edge, FileAction, HttpSource, ImageOrigin, Input, LocalSource, Op, Selection, Source, Unpack};
+use llb::pattern::clean_path;
+use llb::{
+    Copy, CopySelection, Edge, FileAction, HttpSource, ImageOrigin, Input, LocalSource, Op, Selection, Source, Unpack,
+};
 use oci::{ImageConfig, Platform, Reference};
 
 use crate::MAIN_CONTEXT_NAME;
@@ -40,7 +43,8 @@ impl Pass<'_, '_> {
         if name.eq_ignore_ascii_case(SCRATCH) || name.eq_ignore_ascii_case(MAIN_CONTEXT_NAME) {
             return Ok(None);
         }
-        let reference: Reference = name.parse().map_err(|source| LowerProblem::ContextName { name: name.to_owned(), source })?;
+        let reference: Reference =
+            name.parse().map_err(|source| LowerProblem::ContextName { name: name.to_owned(), source })?;
         Ok(self.find_image_context(&reference, platform))
     }
 
@@ -52,7 +56,9 @@ impl Pass<'_, '_> {
         }
         let name = context_name(reference);
         let of_platform = format!("{name}::{}", format_platform(platform));
-        let is_named = |wanted: &str| contexts.keys().find(|key| *key == wanted || normalised(key).is_some_and(|key| key == wanted)).cloned();
+        let is_named = |wanted: &str| {
+            contexts.keys().find(|key| *key == wanted || normalised(key).is_some_and(|key| key == wanted)).cloned()
+        };
         is_named(&of_platform).or_else(|| is_named(&name))
     }
 
@@ -89,12 +95,20 @@ impl Pass<'_, '_> {
     }
 
     /// Reports a source that the ignore file leaves out, where that is certain: without patterns that let in.
-    pub(super) fn report_ignored(&mut self, at: At<'_>, what: &str, source: &str, span: Span) -> Result<(), LowerProblem> {
-        if self.session.request.main_context != MainContext::Local || !self.session.reports.wants(Rule::CopyIgnoredFile, at.site) {
+    pub(super) fn report_ignored(
+        &mut self,
+        at: At<'_>,
+        what: &str,
+        source: &str,
+        span: Span,
+    ) -> Result<(), LowerProblem> {
+        if self.session.request.main_context != MainContext::Local
+            || !self.session.reports.wants(Rule::CopyIgnoredFile, at.site)
+        {
             return Ok(());
         }
         let rules = &self.session.local_ignore(MAIN_CONTEXT_NAME)?.rules;
-        let path = go::clean_path(source);
+        let path = clean_path(source);
         let is_root = matches!(path.as_str(), "." | "/");
         let leaves_out_root = || rules.leaving_out().any(|pattern| matches!(pattern, "*" | "**" | "**/*"));
         if rules.has_negations() || (is_root && !leaves_out_root()) || !rules.is_ignored(&path) {
@@ -108,7 +122,11 @@ impl Pass<'_, '_> {
     fn remote_file(&mut self, url: &str) -> Result<Edge, LowerProblem> {
         let filename = Some(MAIN_CONTEXT_NAME.to_owned());
         let source = HttpSource { url: url.to_owned(), checksum: None, filename, mode: HTTP_MODE };
-        self.session.add(Op::Source(Source::Http(source)), Vec::new(), own_hints("[internal] load remote build context"))
+        self.session.add(
+            Op::Source(Source::Http(source)),
+            Vec::new(),
+            own_hints("[internal] load remote build context"),
+        )
     }
 
     fn unpack(&mut self, archive: Edge) -> Result<Edge, LowerProblem> {
@@ -116,19 +134,40 @@ impl Pass<'_, '_> {
         let copy = Copy { input: 1, destination: "/".to_owned(), owner: None, mode: None, unpack: Unpack::Archives };
         let selection = CopySelection { pattern: MAIN_CONTEXT_NAME.to_owned(), ..CopySelection::default() };
         let inputs = vec![Input::whole(base), Input::selected(archive, Selection::Copy(selection))];
-        self.session.add(Op::File(vec![FileAction::Copy(copy)]), inputs, own_hints("[internal] unpack remote build context"))
+        self.session.add(
+            Op::File(vec![FileAction::Copy(copy)]),
+            inputs,
+            own_hints("[internal] unpack remote build context"),
+        )
     }
 
     /// Returns what a named context has; `Ok(None)` means that something is asked for.
-    pub(super) fn load_context(&mut self, key: &str, platform: &Platform) -> Result<Option<ContextFiles>, LowerProblem> {
+    pub(super) fn load_context(
+        &mut self,
+        key: &str,
+        platform: &Platform,
+    ) -> Result<Option<ContextFiles>, LowerProblem> {
         let Some(context) = self.session.request.contexts.get(key) else { return Ok(None) };
-        let files = |edge, layer: String| ContextFiles { edge, image: None, base_history: 0, created: None, layer: Some(foreign_layer(&layer)) };
+        let files = |edge, layer: String| ContextFiles {
+            edge,
+            image: None,
+            base_history: 0,
+            created: None,
+            layer: Some(foreign_layer(&layer)),
+        };
         match context {
-            NamedContext::Scratch => Ok(Some(ContextFiles { edge: None, image: None, base_history: 0, created: None, layer: None })),
+            NamedContext::Scratch => {
+                Ok(Some(ContextFiles { edge: None, image: None, base_history: 0, created: None, layer: None }))
+            }
             NamedContext::Image(reference) => {
                 let step_name = format!("[context {key}] load metadata for {reference}");
                 let name = format!("[context {key}] {}", reference.familiar());
-                let query = ImageQuery { reference: reference.clone(), platform: platform.clone(), origin: ImageOrigin::StoreOrRegistry, step_name };
+                let query = ImageQuery {
+                    reference: reference.clone(),
+                    platform: platform.clone(),
+                    origin: ImageOrigin::StoreOrRegistry,
+                    step_name,
+                };
                 self.context_image(query, name)
             }
             NamedContext::Layout { tag, digest, .. } => {
@@ -145,7 +184,8 @@ impl Pass<'_, '_> {
             }
             NamedContext::Git { url, source } => {
                 let name = format!("[internal] load git source {url}");
-                let edge = self.session.add(Op::Source(Source::Git(source.clone())), Vec::new(), own_hints(name.clone()))?;
+                let edge =
+                    self.session.add(Op::Source(Source::Git(source.clone())), Vec::new(), own_hints(name.clone()))?;
                 Ok(Some(files(Some(edge), name)))
             }
             NamedContext::Http(url) => {

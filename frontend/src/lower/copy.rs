@@ -5,9 +5,9 @@ use llb::{Copy as CopyFiles, CopySelection, Edge, FileAction, InlineFile, Input,
 use crate::ast::{Add, Copy, Transfer, Word};
 use crate::expand::{Escapes, Quotes, Style, Unset};
 use crate::go;
-use crate::ignore::{Ignore, go_match, has_wildcards};
 use crate::source::Span;
 use crate::syntax::Escape;
+use llb::pattern::{Ignore, go_match, has_wildcards};
 
 use super::depend::Sources;
 use super::dispatch::At;
@@ -67,7 +67,14 @@ impl Parts {
 
 impl Pass<'_, '_> {
     /// `COPY`.
-    pub(super) fn copy(&mut self, id: NodeId, built: &mut Built, at: At<'_>, copy: &Copy, sources: &Sources) -> Result<(), Fault> {
+    pub(super) fn copy(
+        &mut self,
+        id: NodeId,
+        built: &mut Built,
+        at: At<'_>,
+        copy: &Copy,
+        sources: &Sources,
+    ) -> Result<(), Fault> {
         let node = sources.first().copied().flatten();
         let (chown, chmod) = self.owner_and_mode(built, at, &copy.transfer)?;
         let words = self.words(built, at, &copy.transfer)?;
@@ -86,13 +93,19 @@ impl Pass<'_, '_> {
     /// `ADD`.
     pub(super) fn add_files(&mut self, built: &mut Built, at: At<'_>, add: &Add) -> Result<(), Fault> {
         let (chown, chmod) = self.owner_and_mode(built, at, &add.transfer)?;
-        let checksum = add.checksum.as_ref().map(|word| self.word(built, at, word)).transpose()?.filter(|text| !text.is_empty());
+        let checksum =
+            add.checksum.as_ref().map(|word| self.word(built, at, word)).transpose()?.filter(|text| !text.is_empty());
         let words = self.words(built, at, &add.transfer)?;
         let kind = Kind::Add { add, checksum };
         self.transfer(built, Transferred { at, transfer: &add.transfer, owner: chown, mode: chmod, kind, ..words })
     }
 
-    fn owner_and_mode(&mut self, built: &Built, at: At<'_>, transfer: &Transfer) -> Result<(Option<String>, Option<String>), Fault> {
+    fn owner_and_mode(
+        &mut self,
+        built: &Built,
+        at: At<'_>,
+        transfer: &Transfer,
+    ) -> Result<(Option<String>, Option<String>), Fault> {
         let mut expand = |word: &Option<Word>| word.as_ref().map(|word| self.word(built, at, word)).transpose();
         let (owner, mode) = (expand(&transfer.chown)?, expand(&transfer.chmod)?);
         Ok((owner.filter(|text| !text.is_empty()), mode.filter(|text| !text.is_empty())))
@@ -104,7 +117,12 @@ impl Pass<'_, '_> {
         let destination = self.word(built, at, &transfer.destination)?;
         let mut bodies = Vec::with_capacity(transfer.heredocs.len());
         for heredoc in &transfer.heredocs {
-            let style = Style { escape: Escape::Backslash, quotes: Quotes::Plain, escapes: Escapes::Remove, unset: Unset::Empty };
+            let style = Style {
+                escape: Escape::Backslash,
+                quotes: Quotes::Plain,
+                escapes: Escapes::Remove,
+                unset: Unset::Empty,
+            };
             let body = heredoc.body();
             bodies.push(if heredoc.expand { self.styled(built, at, &body, heredoc.span, style)?.text } else { body });
         }
@@ -135,7 +153,8 @@ impl Pass<'_, '_> {
             exclude: transfer.exclude.clone(),
         };
         for (source, word) in transferred.sources.iter().zip(&transfer.sources) {
-            self.source(&transferred, (source, word.span), &name, &mut parts).map_err(|fault| Fault { span: Some(word.span), ..fault })?;
+            self.source(&transferred, (source, word.span), &name, &mut parts)
+                .map_err(|fault| Fault { span: Some(word.span), ..fault })?;
         }
         for (heredoc, body) in transfer.heredocs.iter().zip(&transferred.bodies) {
             self.inline(&heredoc.name, body, &mut parts).map_err(|problem| Fault::at(problem, heredoc.span))?;
@@ -148,7 +167,13 @@ impl Pass<'_, '_> {
     }
 
     /// Adds the step of a `COPY` or `ADD`; one that is linked is made on nothing, and then put on top of what is there.
-    fn add_transfer(&mut self, built: &mut Built, at: At<'_>, (name, link_name): (String, Option<String>), parts: Parts) -> Result<(), Fault> {
+    fn add_transfer(
+        &mut self,
+        built: &mut Built,
+        at: At<'_>,
+        (name, link_name): (String, Option<String>),
+        parts: Parts,
+    ) -> Result<(), Fault> {
         let below = if link_name.is_some() { None } else { built.edge };
         let mut inputs = vec![Input::whole(self.session.edge(below)?)];
         inputs.extend(parts.inputs);
@@ -163,7 +188,13 @@ impl Pass<'_, '_> {
         Ok(())
     }
 
-    fn source(&mut self, transferred: &Transferred<'_>, (source, span): (&str, Span), name: &str, parts: &mut Parts) -> Result<(), Fault> {
+    fn source(
+        &mut self,
+        transferred: &Transferred<'_>,
+        (source, span): (&str, Span),
+        name: &str,
+        parts: &mut Parts,
+    ) -> Result<(), Fault> {
         let remote = Remote::parse(source, transferred.known_git())?;
         match (&transferred.kind, remote) {
             (Kind::Copy { .. }, Some(Remote::Git(_))) => Err(LowerProblem::CopyGit.into()),
@@ -181,7 +212,9 @@ impl Pass<'_, '_> {
                 parts.add(*edge, selection(source, *parents)?, Unpack::Never);
                 Ok(())
             }
-            (Kind::Copy { parents, from: None }, None) => self.local_source(transferred, (source, span), (*parents, Unpack::Never), parts),
+            (Kind::Copy { parents, from: None }, None) => {
+                self.local_source(transferred, (source, span), (*parents, Unpack::Never), parts)
+            }
             (Kind::Add { add, .. }, None) => {
                 let unpack = if add.unpack == Some(false) { Unpack::Never } else { Unpack::Archives };
                 self.local_source(transferred, (source, span), (false, unpack), parts)
@@ -222,7 +255,9 @@ impl Transferred<'_> {
     fn check_checksum(&self) -> Result<(), Fault> {
         let Kind::Add { add, checksum: Some(_) } = &self.kind else { return Ok(()) };
         let problem = match self.sources.as_slice() {
-            [source] if Remote::parse(source, self.known_git()).is_ok_and(|remote| remote.is_none()) => LowerProblem::ChecksumLocal,
+            [source] if Remote::parse(source, self.known_git()).is_ok_and(|remote| remote.is_none()) => {
+                LowerProblem::ChecksumLocal
+            }
             [_] => return Ok(()),
             _ => LowerProblem::ChecksumSources,
         };
@@ -256,7 +291,8 @@ fn destination(dir: &str, written: &str) -> String {
 /// Returns what a source names, without leaving the root.
 fn selection(source: &str, parents: bool) -> Result<CopySelection, LowerProblem> {
     let relative = |path: &str| go::join_path("/", path).trim_start_matches('/').to_owned();
-    let pattern_error = |source| LowerProblem::Pattern { pattern: go::quote(&relative(source)), source: crate::ignore::BadPattern };
+    let pattern_error =
+        |source| LowerProblem::Pattern { pattern: go::quote(&relative(source)), source: llb::pattern::BadPattern };
     if !parents {
         let pattern = relative(source);
         let wildcard = has_wildcards(&pattern);
@@ -270,7 +306,12 @@ fn selection(source: &str, parents: bool) -> Result<CopySelection, LowerProblem>
     Ignore::new([below.as_str()]).map_err(|_| pattern_error(source))?;
     let pivot = base.split('/').filter(|part| !part.is_empty()).count();
     let pattern = [base, below].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-    Ok(CopySelection { wildcard: has_wildcards(&pattern), pattern, parents_pivot: Some(pivot), ..CopySelection::default() })
+    Ok(CopySelection {
+        wildcard: has_wildcards(&pattern),
+        pattern,
+        parents_pivot: Some(pivot),
+        ..CopySelection::default()
+    })
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn circle_error(&mut self, start: NodeId, spans: &[Span]) -> Stopped {
-        let (first, others) = spans.split_first().map_or((self.nodes.list[start].site.span, spans), |(first, others)| (*first, others));
+        let (first, others) =
+            spans.split_first().map_or((self.nodes.list[start].site.span, spans), |(first, others)| (*first, others));
         let mut fault = Fault::at(LowerProblem::Circular { stage: self.nodes.list[start].name.clone() }, first);
         for span in others {
             fault = fault.with_note("and the circle goes on here", self.session.reports.place(*span));
@@ -89,5 +90,9 @@ impl<'a> Pass<'_, 'a> {
 pub(super) fn mount_from(mount: &str) -> Option<String> {
     let fields = csv_fields(mount).unwrap_or_default();
     let values = fields.iter().rev().filter_map(|field| field.split_once('='));
-    values.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("from")).map(|(_, value)| value.to_owned()).filter(|from| !from.is_empty())
+    values
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case("from"))
+        .map(|(_, value)| value.to_owned())
+        .filter(|from| !from.is_empty())
 }

@@ -102,7 +102,14 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// Substitutes the variables of a text that is read in a way of its own.
-    pub(super) fn styled(&mut self, built: &Built, at: At<'_>, text: &str, span: Span, style: Style) -> Result<Expanded, Fault> {
+    pub(super) fn styled(
+        &mut self,
+        built: &Built,
+        at: At<'_>,
+        text: &str,
+        span: Span,
+        style: Style,
+    ) -> Result<Expanded, Fault> {
         let expanded = expand_metered(text, style, &built.environment, &self.session.meter);
         let expanded = expanded.map_err(|error| Fault::at(error, span))?;
         self.report_undefined(built, at, span, &expanded.unset);

@@ -72,9 +72,13 @@ impl Session<'_> {
     /// Tells whether the names of steps have the platform.
     fn platform_is_named(&mut self) -> Result<bool, Stopped> {
         let several = self.request.platforms.len() > 1;
-        let Some(text) = self.request.build_args.get(MULTI_PLATFORM_ARG).filter(|text| !text.is_empty()) else { return Ok(several) };
+        let Some(text) = self.request.build_args.get(MULTI_PLATFORM_ARG).filter(|text| !text.is_empty()) else {
+            return Ok(several);
+        };
         let message = match go::parse_bool(text) {
-            Some(false) if several => "conflicting config: returning multiple target platforms is not allowed".to_owned(),
+            Some(false) if several => {
+                "conflicting config: returning multiple target platforms is not allowed".to_owned()
+            }
             Some(is_named) => return Ok(is_named),
             None => format!("invalid boolean value for multi-platform: {text}"),
         };

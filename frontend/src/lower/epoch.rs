@@ -69,7 +69,9 @@ impl<'a> Pass<'_, 'a> {
             return self.session.stop(&stage.site, fault);
         }
         match self.global_arg(EPOCH_ARG) {
-            Some((arg, span)) if !self.build_args.contains_key(EPOCH_ARG) => self.session.stop(&arg.site, Fault { span: Some(span), ..fault }),
+            Some((arg, span)) if !self.build_args.contains_key(EPOCH_ARG) => {
+                self.session.stop(&arg.site, Fault { span: Some(span), ..fault })
+            }
             _ => {
                 self.session.reports.error_of_file(fault);
                 Stopped
@@ -89,7 +91,9 @@ impl<'a> Pass<'_, 'a> {
         if value == MAIN_CONTEXT_NAME {
             return Ok(match self.session.request.main_context {
                 MainContext::Local | MainContext::Empty => Time::Known(None),
-                MainContext::Git(_) | MainContext::Archive(_) | MainContext::File(_) => self.ask_time(TimeQuery::Context(value.to_owned())),
+                MainContext::Git(_) | MainContext::Archive(_) | MainContext::File(_) => {
+                    self.ask_time(TimeQuery::Context(value.to_owned()))
+                }
             });
         }
         let platform = self.target.platform.clone();
@@ -128,7 +132,8 @@ impl<'a> Pass<'_, 'a> {
 
     /// Returns the one remote source that a stage is made of.
     fn source_of(&self, stage: &Stage) -> Result<TimeQuery, Fault> {
-        let wrong = |message: &str, span: Span| Fault::at(LowerProblem::EpochStage { message: message.to_owned() }, span);
+        let wrong =
+            |message: &str, span: Span| Fault::at(LowerProblem::EpochStage { message: message.to_owned() }, span);
         let mut environment = self.globals.environment.clone();
         environment.remove(EPOCH_ARG);
         let base = self.expand_in(&environment, &stage.base.text).map_err(|error| Fault::at(error, stage.base.span))?;
@@ -145,7 +150,9 @@ impl<'a> Pass<'_, 'a> {
                 Command::Add(add) => source = Some(self.remote_of(add, &environment, span)?),
                 _ => {
                     let keyword = &instruction.site.keyword;
-                    let message = format!("SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported {keyword} instruction");
+                    let message = format!(
+                        "SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported {keyword} instruction"
+                    );
                     return Err(wrong(&message, span));
                 }
             }

@@ -90,7 +90,9 @@ pub(crate) enum LowerProblem {
         index: i64,
     },
     /// `COPY --from` has variables.
-    #[error("variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround")]
+    #[error(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround"
+    )]
     FromVariable,
     /// Stages need each other.
     #[error("circular dependency detected on stage: {stage}")]
@@ -133,7 +135,7 @@ pub(crate) enum LowerProblem {
         /// The file's name.
         name: String,
         /// What is wrong with it.
-        source: crate::ignore::IgnoreError,
+        source: llb::pattern::IgnoreError,
     },
     /// An exec form has no program.
     #[error("arguments are required")]
@@ -156,11 +158,11 @@ pub(crate) enum LowerProblem {
         /// The pattern, quoted.
         pattern: String,
         /// What is wrong with it.
-        source: crate::ignore::BadPattern,
+        source: llb::pattern::BadPattern,
     },
     /// A pattern of `--exclude` is wrong.
     #[error("failed to parse --exclude: {0}")]
-    Exclude(crate::ignore::IgnoreError),
+    Exclude(llb::pattern::IgnoreError),
     /// What `--chmod` says is not octal.
     #[error("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777")]
     Mode {

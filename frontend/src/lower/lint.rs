@@ -43,14 +43,21 @@ fn sites(file: &Dockerfile) -> impl Iterator<Item = &Site> {
 
 /// The instructions from the first `FROM` on.
 fn stage_sites(file: &Dockerfile) -> impl Iterator<Item = &Site> {
-    file.stages.iter().flat_map(|stage| std::iter::once(&stage.site).chain(stage.instructions.iter().map(|instruction| &instruction.site)))
+    file.stages.iter().flat_map(|stage| {
+        std::iter::once(&stage.site).chain(stage.instructions.iter().map(|instruction| &instruction.site))
+    })
 }
 
 fn lint_empty_lines(file: &Dockerfile, reports: &mut Reports<'_>) {
     for site in sites(file) {
         if let Some(line) = site.hollow_end {
             let lines = llb::LineRange { start: line, end: line };
-            reports.warn_lines(Rule::NoEmptyContinuation, site, (site.span, lines), "Empty continuation line".to_owned());
+            reports.warn_lines(
+                Rule::NoEmptyContinuation,
+                site,
+                (site.span, lines),
+                "Empty continuation line".to_owned(),
+            );
         }
     }
 }
@@ -65,7 +72,12 @@ fn lint_from(stage: &Stage, reports: &mut Reports<'_>) {
         let is_lower = *keyword == keyword.to_lowercase();
         let matches = if is_lower { *from == from.to_lowercase() } else { *from == from.to_uppercase() };
         if is_consistent(from) && !matches {
-            reports.warn(Rule::FromAsCasing, site, site.span, format!("'{keyword}' and '{from}' keywords' casing do not match"));
+            reports.warn(
+                Rule::FromAsCasing,
+                site,
+                site.span,
+                format!("'{keyword}' and '{from}' keywords' casing do not match"),
+            );
         }
     }
     if let Some(name) = &stage.name {
@@ -117,7 +129,8 @@ fn lint_casing(file: &Dockerfile, reports: &mut Reports<'_>) {
     let is_lower = 2 * lower > consistent;
     for site in stage_sites(file) {
         let keyword = &site.keyword;
-        let (wanted, name) = if is_lower { (keyword.to_lowercase(), "lowercase") } else { (keyword.to_uppercase(), "uppercase") };
+        let (wanted, name) =
+            if is_lower { (keyword.to_lowercase(), "lowercase") } else { (keyword.to_uppercase(), "uppercase") };
         if *keyword != wanted {
             let message = format!("Command '{keyword}' should match the case of the command majority ({name})");
             reports.warn(Rule::ConsistentInstructionCasing, site, site.span, message);
@@ -130,13 +143,16 @@ impl Pass<'_, '_> {
     pub(super) fn lint_default_bases(&mut self, defaults: &Environment) {
         let file = self.session.file;
         let none = std::collections::BTreeMap::new();
-        let Ok(scope) = args::global_scope(&file.global_args, defaults, &none, file.escape, self.meter()) else { return };
+        let Ok(scope) = args::global_scope(&file.global_args, defaults, &none, file.escape, self.meter()) else {
+            return;
+        };
         for stage in &file.stages {
             let expanded = expand_metered(&stage.base.text, self.session.style(), &scope.environment, self.meter());
             // What cannot be substituted is an error soon.
             let Ok(expanded) = expanded else { return };
             if expanded.text.parse::<Reference>().is_err() {
-                let message = format!("Default value for ARG {} results in empty or invalid base image name", stage.base.text);
+                let message =
+                    format!("Default value for ARG {} results in empty or invalid base image name", stage.base.text);
                 self.session.reports.warn(Rule::InvalidDefaultArgInFrom, &stage.site, stage.base.span, message);
             }
         }

@@ -4,34 +4,34 @@
 //! ([`stages`], [`depend`]), the bases of those that are needed are resolved ([`base`], [`contexts`], [`triggers`]), and their instructions are carried out
 //! ([`dispatch`] and all behind it).
 
-mod entry;
-mod session;
-mod report;
-mod lint;
-mod pass;
 mod args;
-mod epoch;
-mod node;
-mod stages;
-mod depend;
 mod base;
-mod contexts;
-mod triggers;
-mod stage;
-mod dispatch;
-mod variables;
+mod calls;
 mod config;
-mod ports;
-mod signals;
-mod run;
+mod contexts;
+mod copy;
+mod depend;
+mod dispatch;
+mod entry;
+mod epoch;
+mod error;
+mod lint;
+mod mode;
 mod mount;
 mod mounts;
-mod copy;
-mod remote;
-mod mode;
 mod names;
-mod calls;
-mod error;
+mod node;
+mod pass;
+mod ports;
+mod remote;
+mod report;
+mod run;
+mod session;
+mod signals;
+mod stage;
+mod stages;
+mod triggers;
+mod variables;
 
 pub use calls::{check, outline};
 pub use entry::lower;

@@ -42,9 +42,15 @@ mod tests {
     // spec 63, 64, 65
     #[test]
     fn a_mode_is_octal_or_symbolic() {
-        ["0", "644", "4755", "07777", "+x", "u=rwX,go=rX", "a+s", "g=u", "u+rw-x", "o="].iter().for_each(|text| check(text, ""));
-        let octal = |text: &str| format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777");
+        ["0", "644", "4755", "07777", "+x", "u=rwX,go=rX", "a+s", "g=u", "u+rw-x", "o="]
+            .iter()
+            .for_each(|text| check(text, ""));
+        let octal = |text: &str| {
+            format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777")
+        };
         ["888", "10000", "99999999999"].iter().for_each(|text| check(text, &octal(text)));
-        ["foo", "u", "u=rwz", "x+r", "+x,"].iter().for_each(|text| check(text, &format!("invalid syntax in chmod parameter: '{text}'")));
+        ["foo", "u", "u=rwz", "x+r", "+x,"]
+            .iter()
+            .for_each(|text| check(text, &format!("invalid syntax in chmod parameter: '{text}'")));
     }
 }

@@ -11,8 +11,25 @@ use crate::suggest;
 use super::error::{Fault, LowerProblem};
 
 const KEYS: [&str; 19] = [
-    "type", "from", "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite", "rw", "required", "size", "id", "sharing", "mode",
-    "uid", "gid", "env",
+    "type",
+    "from",
+    "source",
+    "src",
+    "target",
+    "dst",
+    "destination",
+    "readonly",
+    "ro",
+    "readwrite",
+    "rw",
+    "required",
+    "size",
+    "id",
+    "sharing",
+    "mode",
+    "uid",
+    "gid",
+    "env",
 ];
 /// Keys that can stand alone.
 const FLAGS: [&str; 5] = ["readonly", "ro", "readwrite", "rw", "required"];
@@ -29,8 +46,13 @@ pub(super) enum MountType {
 }
 
 impl MountType {
-    const ALL: [(&str, Self); 5] =
-        [("bind", Self::Bind), ("cache", Self::Cache), ("tmpfs", Self::Tmpfs), ("secret", Self::Secret), ("ssh", Self::Ssh)];
+    const ALL: [(&str, Self); 5] = [
+        ("bind", Self::Bind),
+        ("cache", Self::Cache),
+        ("tmpfs", Self::Tmpfs),
+        ("secret", Self::Secret),
+        ("ssh", Self::Ssh),
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -152,7 +174,8 @@ impl FromStr for MountType {
     fn from_str(text: &str) -> Result<Self, Fault> {
         let lower = text.to_lowercase();
         let names = Self::ALL.map(|(name, _)| name);
-        let unknown = || problem(format!("unsupported mount type {}{}", go::quote(text), suggest::did_you_mean(&lower, names)));
+        let unknown =
+            || problem(format!("unsupported mount type {}{}", go::quote(text), suggest::did_you_mean(&lower, names)));
         Self::ALL.into_iter().find(|(name, _)| *name == lower).map(|(_, kind)| kind).ok_or_else(unknown)
     }
 }
@@ -215,14 +238,23 @@ mod tests {
     #[test]
     fn a_mount_is_a_list_of_fields_whose_values_are_expanded() {
         let bind = parse("target=/$X,from=$X,Source=a");
-        assert_eq!((bind.target.as_str(), bind.from.as_str(), bind.source.as_str(), bind.readonly), ("/x", "$X", "a", true));
+        assert_eq!(
+            (bind.target.as_str(), bind.from.as_str(), bind.source.as_str(), bind.readonly),
+            ("/x", "$X", "a", true)
+        );
         let cache = parse("type=Cache,dst=/c,sharing=LOCKED,mode=0700,uid=1,gid=2,id=i,ro");
-        assert_eq!((cache.kind, cache.sharing, cache.mode, cache.readonly), (MountType::Cache, Some(CacheSharing::Locked), Some(0o700), true));
+        assert_eq!(
+            (cache.kind, cache.sharing, cache.mode, cache.readonly),
+            (MountType::Cache, Some(CacheSharing::Locked), Some(0o700), true)
+        );
         assert_eq!(parse("type=tmpfs,target=/t,size=1.5k").size_bytes, Some(1536));
         assert!(!parse("type=tmpfs,target=/t").readonly);
         assert!(!parse("rw,target=/t").readonly);
         assert!(parse("type=secret,id=a,required").required);
-        assert_eq!(["100", "2G", "1 mib", "1x", "", "1e"].map(parse_size), [Some(100), Some(2 << 30), Some(1 << 20), None, None, None]);
+        assert_eq!(
+            ["100", "2G", "1 mib", "1x", "", "1e"].map(parse_size),
+            [Some(100), Some(2 << 30), Some(1 << 20), None, None, None]
+        );
     }
 
     // spec 88

@@ -1,5 +1,6 @@
 //! Mounts of commands: which input each has, and where it goes.
 
+use llb::pattern::clean_path;
 use llb::{CacheMount, CacheSharing, Edge, Input, Mount, MountKind, SecretMount, Selection, SshMount};
 
 use crate::ast::{Run, Word};
@@ -72,13 +73,21 @@ impl Pass<'_, '_> {
             match mount.kind {
                 MountType::Secret => self.secret(built, at, mount, mounts),
                 MountType::Ssh => self.ssh(built, at, mount, mounts),
-                MountType::Bind | MountType::Cache | MountType::Tmpfs => self.directory(built, mount, *source, mounts).map_err(in_place)?,
+                MountType::Bind | MountType::Cache | MountType::Tmpfs => {
+                    self.directory(built, mount, *source, mounts).map_err(in_place)?
+                }
             }
         }
         Ok(())
     }
 
-    fn directory(&mut self, built: &Built, mount: &MountFields, source: Option<usize>, mounts: &mut Mounts) -> Result<(), Fault> {
+    fn directory(
+        &mut self,
+        built: &Built,
+        mount: &MountFields,
+        source: Option<usize>,
+        mounts: &mut Mounts,
+    ) -> Result<(), Fault> {
         if let Some(node) = source
             && !self.done[node]
         {
@@ -119,7 +128,7 @@ impl Pass<'_, '_> {
     }
 
     fn cache(&self, mount: &MountFields, input: Option<usize>) -> CacheMount {
-        let id = if mount.id.is_empty() { go::clean_path(&mount.target) } else { mount.id.clone() };
+        let id = if mount.id.is_empty() { clean_path(&mount.target) } else { mount.id.clone() };
         let namespace = self.build_args.get(CACHE_NAMESPACE_ARG).filter(|namespace| !namespace.is_empty());
         CacheMount {
             id: namespace.map_or_else(|| id.clone(), |namespace| format!("{namespace}/{id}")),
@@ -134,7 +143,11 @@ impl Pass<'_, '_> {
     fn secret(&self, built: &mut Built, at: At<'_>, mount: &MountFields, mounts: &mut Mounts) {
         let named = [&mount.source, &mount.id].into_iter().find(|name| !name.is_empty());
         let id = named.cloned().unwrap_or_else(|| go::base_name(&mount.target).to_owned());
-        let target = if mount.target.is_empty() { format!("{SECRETS_DIR}/{}", go::base_name(&id)) } else { mount.target.clone() };
+        let target = if mount.target.is_empty() {
+            format!("{SECRETS_DIR}/{}", go::base_name(&id))
+        } else {
+            mount.target.clone()
+        };
         if self.session.purpose == Purpose::Outline {
             built.outline.secrets.entry(id.clone()).or_insert((mount.required, at.site.lines));
         }
@@ -153,7 +166,11 @@ impl Pass<'_, '_> {
 
     fn ssh(&self, built: &mut Built, at: At<'_>, mount: &MountFields, mounts: &mut Mounts) {
         let id = if mount.id.is_empty() { DEFAULT_AGENT.to_owned() } else { mount.id.clone() };
-        let target = if mount.target.is_empty() { format!("{SSH_SOCKET}.{}", mounts.agents) } else { go::join_path(&built.dir, &mount.target) };
+        let target = if mount.target.is_empty() {
+            format!("{SSH_SOCKET}.{}", mounts.agents)
+        } else {
+            go::join_path(&built.dir, &mount.target)
+        };
         mounts.agents += 1;
         mounts.agent_socket.get_or_insert_with(|| target.clone());
         if self.session.purpose == Purpose::Outline {

@@ -161,6 +161,9 @@ mod tests {
         let meter = Meter::default();
         assert_eq!(instruction_text("copy \"$A\" $B /x", Escape::Backslash, &environment, &meter), "COPY 1  /x");
         assert_eq!(instruction_text("copy 'a", Escape::Backslash, &environment, &meter), "COPY 'a");
-        assert_eq!(run_text("Run echo \"$A $B\" ${C:-x}", Escape::Backslash, &environment, &meter), "RUN echo \"1 $B\" ${C:-x}");
+        assert_eq!(
+            run_text("Run echo \"$A $B\" ${C:-x}", Escape::Backslash, &environment, &meter),
+            "RUN echo \"1 $B\" ${C:-x}"
+        );
     }
 }

@@ -68,7 +68,8 @@ impl<'s, 'a> Pass<'s, 'a> {
             target,
             session,
         };
-        let defaults = args::default_args(&request.build_platform, &pass.target.platform, target_stage, &request.build_args);
+        let defaults =
+            args::default_args(&request.build_platform, &pass.target.platform, target_stage, &request.build_args);
         pass.lint_default_bases(&defaults);
         let (escape, meter) = (pass.session.file.escape, &pass.session.meter);
         let scope = args::global_scope(&pass.session.file.global_args, &defaults, &pass.build_args, escape, meter);
@@ -105,7 +106,10 @@ impl<'s, 'a> Pass<'s, 'a> {
                 None => LowerProblem::NoStages,
                 Some(name) => {
                     let names = self.nodes.list.iter().map(|node| node.name.as_str());
-                    LowerProblem::Target { target: crate::go::quote(name), suggestion: suggest::did_you_mean(name, names) }
+                    LowerProblem::Target {
+                        target: crate::go::quote(name),
+                        suggestion: suggest::did_you_mean(name, names),
+                    }
                 }
             };
             self.session.reports.error_of_file(problem.into());

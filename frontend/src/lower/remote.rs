@@ -27,7 +27,11 @@ impl Remote {
     }
 
     /// Returns the operation that fetches it, and what of its result is copied.
-    pub(super) fn into_source(self, keep_git_dir: Option<bool>, checksum: Option<&str>) -> Result<(Source, CopySelection), LowerProblem> {
+    pub(super) fn into_source(
+        self,
+        keep_git_dir: Option<bool>,
+        checksum: Option<&str>,
+    ) -> Result<(Source, CopySelection), LowerProblem> {
         match self {
             Self::Git(url) => Ok((Source::Git(git_source(url, keep_git_dir, checksum)?), CopySelection::default())),
             Self::Http(url) => {
@@ -88,14 +92,18 @@ mod tests {
 
     #[test]
     fn flag_and_address_must_not_contradict_each_other() {
-        let git = |url: &str, keep, checksum| match Remote::parse(url, false).unwrap().unwrap().into_source(keep, checksum) {
-            Ok((Source::Git(source), _)) => format!("{} {}", source.checksum, source.keep_git_dir),
-            Ok(_) => "http".to_owned(),
-            Err(problem) => problem.to_string(),
-        };
+        let git =
+            |url: &str, keep, checksum| match Remote::parse(url, false).unwrap().unwrap().into_source(keep, checksum) {
+                Ok((Source::Git(source), _)) => format!("{} {}", source.checksum, source.keep_git_dir),
+                Ok(_) => "http".to_owned(),
+                Err(problem) => problem.to_string(),
+            };
         assert_eq!(git("https://a/b.git", Some(true), Some("12")), "12 true");
         assert_eq!(git("https://a/b.git?keep-git-dir=true&checksum=12", None, None), "12 true");
-        assert_eq!(git("https://a/b.git?keep-git-dir=true", Some(false), None), "inconsistent keep-git-dir configuration");
+        assert_eq!(
+            git("https://a/b.git?keep-git-dir=true", Some(false), None),
+            "inconsistent keep-git-dir configuration"
+        );
         assert_eq!(git("https://a/b.git?checksum=1", None, Some("2")), "checksum mismatch \"2\" != \"1\"");
         assert_eq!(git("https://a/b", None, None), "http");
     }

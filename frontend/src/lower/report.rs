@@ -40,7 +40,8 @@ impl<'a> Reports<'a> {
         if !self.wants(rule, site) {
             return;
         }
-        let strict = self.strictness == Strictness::Strict && matches!(rule, Rule::UndefinedVar | Rule::UndefinedArgInFrom);
+        let strict =
+            self.strictness == Strictness::Strict && matches!(rule, Rule::UndefinedVar | Rule::UndefinedArgInFrom);
         let warning = Diagnostic::warning(rule, message);
         let severity = if strict { Severity::Error } else { Severity::Warning };
         self.push(Diagnostic { severity, ..warning }.in_lines(site.lines).at(&self.file.source, span));
@@ -62,7 +63,9 @@ impl<'a> Reports<'a> {
         self.push(match self.strictness {
             Strictness::Strict => diagnostic,
             // As Docker shows it: the mark is part of the text.
-            Strictness::Docker => Diagnostic { severity: Severity::Warning, message: format!("[Warning] {problem}"), ..diagnostic },
+            Strictness::Docker => {
+                Diagnostic { severity: Severity::Warning, message: format!("[Warning] {problem}"), ..diagnostic }
+            }
         });
     }
 
@@ -128,7 +131,8 @@ impl<'a> Reports<'a> {
 
     /// Adds the error that all warnings together are, where the options want it.
     pub(super) fn close(&mut self) {
-        let rules: BTreeSet<&str> = self.diagnostics.iter().filter_map(|diagnostic| diagnostic.rule).map(Rule::name).collect();
+        let rules: BTreeSet<&str> =
+            self.diagnostics.iter().filter_map(|diagnostic| diagnostic.rule).map(Rule::name).collect();
         if !self.options.error || rules.is_empty() {
             return;
         }

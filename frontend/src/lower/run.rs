@@ -35,7 +35,13 @@ struct Script<'r> {
 
 impl Pass<'_, '_> {
     /// `RUN`.
-    pub(super) fn run_command(&mut self, built: &mut Built, at: At<'_>, run: &Run, sources: &Sources) -> Result<(), Fault> {
+    pub(super) fn run_command(
+        &mut self,
+        built: &mut Built,
+        at: At<'_>,
+        run: &Run,
+        sources: &Sources,
+    ) -> Result<(), Fault> {
         let fields = self.mount_fields(built, at, run)?;
         let script = script(built, run)?;
         if script.args.is_empty() {
@@ -62,7 +68,8 @@ impl Pass<'_, '_> {
             env.push(format!("{AGENT_VARIABLE}={socket}"));
         }
         self.session.meter.keep(built.environment_bytes() + args.iter().map(String::len).sum::<usize>())?;
-        let hostname = request.build_args.get(HOSTNAME_ARG).filter(|name| !name.is_empty()).or(request.hostname.as_ref());
+        let hostname =
+            request.build_args.get(HOSTNAME_ARG).filter(|name| !name.is_empty()).or(request.hostname.as_ref());
         Ok(Exec {
             args,
             env,
@@ -103,7 +110,11 @@ impl Pass<'_, '_> {
             Some(heredoc) => format!("{} ({})", at.site.code(), summary(&heredoc.content)),
             None => at.site.code().to_owned(),
         };
-        let secrets: Vec<&String> = fields.iter().filter(|mount| mount.kind == MountType::Secret).filter_map(|mount| mount.env.as_ref()).collect();
+        let secrets: Vec<&String> = fields
+            .iter()
+            .filter(|mount| mount.kind == MountType::Secret)
+            .filter_map(|mount| mount.env.as_ref())
+            .collect();
         let (escape, meter) = (self.session.file.escape, &self.session.meter);
         if secrets.is_empty() {
             return run_text(&code, escape, &built.environment, meter);
@@ -117,7 +128,9 @@ impl Pass<'_, '_> {
 /// Returns the command that a `RUN` runs.
 fn script<'r>(built: &Built, run: &'r Run) -> Result<Script<'r>, Fault> {
     let line = match &run.command {
-        CommandLine::Exec(list) if run.heredocs.is_empty() => return Ok(Script { args: list.clone(), file: None, body: None }),
+        CommandLine::Exec(list) if run.heredocs.is_empty() => {
+            return Ok(Script { args: list.clone(), file: None, body: None });
+        }
         CommandLine::Exec(list) => return Err(LowerProblem::HeredocCommand { command: go::list(list) }.into()),
         CommandLine::Shell(line) => line,
     };
@@ -142,7 +155,11 @@ fn script<'r>(built: &Built, run: &'r Run) -> Result<Script<'r>, Fault> {
 pub(super) fn file_name(heredoc: &str) -> Result<String, LowerProblem> {
     let path = go::join_path("/", heredoc);
     let name = path.trim_start_matches('/');
-    if name.is_empty() || name.contains('/') { Err(LowerProblem::HeredocName { name: heredoc.to_owned() }) } else { Ok(name.to_owned()) }
+    if name.is_empty() || name.contains('/') {
+        Err(LowerProblem::HeredocName { name: heredoc.to_owned() })
+    } else {
+        Ok(name.to_owned())
+    }
 }
 
 /// Returns the first line of a script, with dots where there are more.

@@ -7,10 +7,10 @@ use llb::{Edge, Graph, Hints, Input, Op, Source};
 use crate::ast::{Dockerfile, Site};
 use crate::checks::CheckOptions;
 use crate::expand::{Meter, Required, Style};
-use crate::ignore::{Ignore, read_patterns};
 use crate::known::{ImageQuery, Known, KnownImage, Need};
 use crate::request::LowerRequest;
 use crate::syntax::DirectiveName;
+use llb::pattern::{Ignore, read_patterns};
 
 use super::error::{Fault, LowerProblem};
 use super::report::Reports;

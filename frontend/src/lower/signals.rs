@@ -1,8 +1,9 @@
 //! Which signals there are: what `STOPSIGNAL` accepts.
 
 const NAMES: [&str; 36] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV",
-    "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX",
 ];
 /// How far real-time signals are named from their first and from their last.
 const ABOVE_FIRST_MAX: u32 = 15;
@@ -15,7 +16,9 @@ pub(super) fn is_signal(text: &str) -> bool {
     }
     let upper = text.to_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let within = |rest: &str, max: u32| rest.parse::<u32>().is_ok_and(|number| (1..=max).contains(&number) && !rest.starts_with(['0', '+']));
+    let within = |rest: &str, max: u32| {
+        rest.parse::<u32>().is_ok_and(|number| (1..=max).contains(&number) && !rest.starts_with(['0', '+']))
+    };
     NAMES.contains(&name)
         || name.strip_prefix("RTMIN+").is_some_and(|rest| within(rest, ABOVE_FIRST_MAX))
         || name.strip_prefix("RTMAX-").is_some_and(|rest| within(rest, BELOW_LAST_MAX))

@@ -128,7 +128,13 @@ impl Built {
     }
 
     /// Adds an entry to the history.
-    pub(super) fn record(&mut self, created_by: String, layer: Layer, epoch: Option<Timestamp>, meter: &Meter) -> Result<(), LowerProblem> {
+    pub(super) fn record(
+        &mut self,
+        created_by: String,
+        layer: Layer,
+        epoch: Option<Timestamp>,
+        meter: &Meter,
+    ) -> Result<(), LowerProblem> {
         meter.keep(created_by.len())?;
         let empty_layer = layer == Layer::None;
         let comment = HISTORY_COMMENT.to_owned();
@@ -175,7 +181,12 @@ pub(super) fn empty_config(platform: &Platform) -> ImageConfig {
 /// Makes the history account for each layer: entries are added at the end for those that it does not name, and the first of those that are too many become empty.
 pub(super) fn account_for_layers(config: &mut ImageConfig, layers: usize) {
     let named = config.history.iter().filter(|entry| !entry.empty_layer).count();
-    config.history.iter_mut().filter(|entry| !entry.empty_layer).take(named.saturating_sub(layers)).for_each(|entry| entry.empty_layer = true);
+    config
+        .history
+        .iter_mut()
+        .filter(|entry| !entry.empty_layer)
+        .take(named.saturating_sub(layers))
+        .for_each(|entry| entry.empty_layer = true);
     for _ in named..layers {
         config.history.push(History { comment: EXPORTER_COMMENT.to_owned(), ..History::default() });
     }

@@ -56,7 +56,9 @@ impl<'a> Pass<'_, 'a> {
         node.ignore_cache = match &self.session.request.no_cache {
             NoCache::Nothing => false,
             NoCache::Everything => true,
-            NoCache::Stages(names) => stage.name.as_ref().is_some_and(|name| names.iter().any(|it| it.eq_ignore_ascii_case(name))),
+            NoCache::Stages(names) => {
+                stage.name.as_ref().is_some_and(|name| names.iter().any(|it| it.eq_ignore_ascii_case(name)))
+            }
         };
         if let Some(name) = &stage.name {
             let platform = node.platform.clone().unwrap_or_else(|| self.target.platform.clone());
@@ -79,13 +81,22 @@ impl<'a> Pass<'_, 'a> {
         self.report_undeclared(&stage.site, word, &expanded);
         self.report_platform(stage, word, &expanded);
         let keys = || self.globals.environment.keys();
-        let suggestion = || expanded.unset.iter().map(|name| suggest::did_you_mean(name, keys())).find(|text| !text.is_empty()).unwrap_or_default();
+        let suggestion = || {
+            expanded
+                .unset
+                .iter()
+                .map(|name| suggest::did_you_mean(name, keys()))
+                .find(|text| !text.is_empty())
+                .unwrap_or_default()
+        };
         if expanded.text.is_empty() {
             return Err(Fault::at(LowerProblem::EmptyPlatform { expression, suggestion: suggestion() }, word.span));
         }
         match expanded.text.parse() {
             Ok(platform) => Ok((platform, expanded)),
-            Err(source) => Err(Fault::at(LowerProblem::Platform { expression, source, suggestion: suggestion() }, word.span)),
+            Err(source) => {
+                Err(Fault::at(LowerProblem::Platform { expression, source, suggestion: suggestion() }, word.span))
+            }
         }
     }
 
@@ -106,14 +117,18 @@ impl<'a> Pass<'_, 'a> {
         let reports = &mut self.session.reports;
         let target = self.globals.environment.get(TARGET_PLATFORM);
         if expanded.used == [TARGET_PLATFORM] && expanded.unset.is_empty() && target == Some(expanded.text.as_str()) {
-            let message = format!("Setting platform to predefined {} in FROM is redundant as this is the default behavior", word.text);
+            let message = format!(
+                "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
+                word.text
+            );
             reports.warn(Rule::RedundantTargetPlatform, &stage.site, word.span, message);
         }
         let is_constant = expanded.used.is_empty() && expanded.unset.is_empty();
         if let (true, Ok(platform)) = (is_constant, expanded.text.parse::<Platform>()) {
             let name = stage.name.as_deref().unwrap_or_default();
             if !name.contains(&platform.os) && !name.contains(&platform.architecture) {
-                let message = format!("FROM --platform flag should not use constant value {}", go::quote(&expanded.text));
+                let message =
+                    format!("FROM --platform flag should not use constant value {}", go::quote(&expanded.text));
                 reports.warn(Rule::FromPlatformFlagConstDisallowed, &stage.site, word.span, message);
             }
         }

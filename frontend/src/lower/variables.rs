@@ -50,7 +50,14 @@ impl Pass<'_, '_> {
     }
 
     /// Notes a declared argument for the outline; one that the global scope gives a value is that of the global scope.
-    fn outline_argument(&self, built: &mut Built, at: At<'_>, argument: &Argument, value: Option<&str>, is_inherited: bool) {
+    fn outline_argument(
+        &self,
+        built: &mut Built,
+        at: At<'_>,
+        argument: &Argument,
+        value: Option<&str>,
+        is_inherited: bool,
+    ) {
         if self.session.purpose != Purpose::Outline {
             return;
         }
@@ -106,7 +113,12 @@ impl Pass<'_, '_> {
     }
 
     /// Substitutes the variables of keys and values.
-    fn pairs<'p>(&mut self, built: &Built, at: At<'_>, pairs: &'p [Pair]) -> Result<Vec<(String, String, &'p Pair)>, Fault> {
+    fn pairs<'p>(
+        &mut self,
+        built: &Built,
+        at: At<'_>,
+        pairs: &'p [Pair],
+    ) -> Result<Vec<(String, String, &'p Pair)>, Fault> {
         let mut expanded = Vec::with_capacity(pairs.len());
         for pair in pairs {
             let key = self.text(built, at, &pair.key, pair.span)?;
@@ -120,14 +132,16 @@ impl Pass<'_, '_> {
     fn report_legacy(&mut self, at: At<'_>, pair: &Pair) {
         if pair.legacy {
             let keyword = &at.site.keyword;
-            let message = format!("\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format");
+            let message =
+                format!("\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" format");
             self.session.reports.warn(Rule::LegacyKeyValueFormat, at.site, at.span(pair.span), message);
         }
     }
 
     fn report_secret(&mut self, at: At<'_>, instruction: &str, key: &str, span: Span) {
         if is_secret(key) {
-            let message = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {})", go::quote(key));
+            let message =
+                format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {})", go::quote(key));
             self.session.reports.warn(Rule::SecretsUsedInArgOrEnv, at.site, at.span(span), message);
         }
     }

@@ -42,7 +42,10 @@ fn an_empty_file_and_one_with_only_comments_have_their_own_errors() {
 #[test]
 fn an_unknown_instruction_is_named_with_what_was_meant() {
     check_errors("FORM x", &["1:1 dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)"]);
-    check_errors("FROM x\n\n  rnu y", &["3:3 dockerfile parse error on line 3: unknown instruction: rnu (did you mean run?)"]);
+    check_errors(
+        "FROM x\n\n  rnu y",
+        &["3:3 dockerfile parse error on line 3: unknown instruction: rnu (did you mean run?)"],
+    );
     check_errors("FROM x\nBADCMD y", &["2:1 dockerfile parse error on line 2: unknown instruction: BADCMD"]);
 }
 
@@ -55,12 +58,15 @@ fn only_arg_may_stand_in_front_of_the_first_stage() {
 
 #[test]
 fn errors_are_collected_and_parsing_goes_on() {
-    check_errors("FROM a b\nFROM x AS 1x\nFROM y\nCOPY z\nVOLUME\nRUN ok", &[
-        "1:1 dockerfile parse error on line 1: FROM requires either one or three arguments",
-        "2:11 dockerfile parse error on line 2: invalid name for build stage: \"1x\", name can't start with a number or contain symbols",
-        "4:1 dockerfile parse error on line 4: COPY requires at least two arguments, but only one was provided. Destination could not be determined",
-        "5:1 dockerfile parse error on line 5: VOLUME requires at least one argument",
-    ]);
+    check_errors(
+        "FROM a b\nFROM x AS 1x\nFROM y\nCOPY z\nVOLUME\nRUN ok",
+        &[
+            "1:1 dockerfile parse error on line 1: FROM requires either one or three arguments",
+            "2:11 dockerfile parse error on line 2: invalid name for build stage: \"1x\", name can't start with a number or contain symbols",
+            "4:1 dockerfile parse error on line 4: COPY requires at least two arguments, but only one was provided. Destination could not be determined",
+            "5:1 dockerfile parse error on line 5: VOLUME requires at least one argument",
+        ],
+    );
 }
 
 // spec 12
@@ -76,9 +82,19 @@ fn flags_are_checked_one_by_one() {
     line("ENV --x A=1", &format!("2:5 {on} unknown flag: --x"));
     line("RUN --network=x y", &format!("2:5 {on} invalid network mode \"x\""));
     line("RUN --security=x y", &format!("2:5 {on} security \"x\" is not valid"));
-    line("RUN --mount=\\\"a y", &format!("2:5 {on} failed to parse csv mounts: parse error on line 1, column 2: extraneous or missing \" in quoted-field"));
-    let Command::Copy(copy) = command("COPY --link=FALSE --exclude=a --exclude=b --from=x --parents a b") else { panic!() };
-    assert_eq!((copy.transfer.link, copy.transfer.exclude, copy.parents), (false, vec!["a".to_owned(), "b".to_owned()], true));
+    line(
+        "RUN --mount=\\\"a y",
+        &format!(
+            "2:5 {on} failed to parse csv mounts: parse error on line 1, column 2: extraneous or missing \" in quoted-field"
+        ),
+    );
+    let Command::Copy(copy) = command("COPY --link=FALSE --exclude=a --exclude=b --from=x --parents a b") else {
+        panic!()
+    };
+    assert_eq!(
+        (copy.transfer.link, copy.transfer.exclude, copy.parents),
+        (false, vec!["a".to_owned(), "b".to_owned()], true)
+    );
 }
 
 // spec 13
@@ -86,8 +102,14 @@ fn flags_are_checked_one_by_one() {
 fn text_that_is_not_json_is_for_the_shell_and_other_json_is_an_error() {
     assert_eq!(command("CMD [\"a\", 'b']"), Command::Cmd(CommandLine::Shell("[\"a\", 'b']".to_owned())));
     assert_eq!(command("CMD [\"a\", \"b\"]"), Command::Cmd(CommandLine::Exec(vec!["a".to_owned(), "b".to_owned()])));
-    check_errors("FROM a\nCMD [\"a\", 1]", &["2:5 when using JSON array syntax, arrays must be comprised of strings only"]);
-    check_errors("FROM a\nONBUILD CMD [1]", &["2:13 when using JSON array syntax, arrays must be comprised of strings only"]);
+    check_errors(
+        "FROM a\nCMD [\"a\", 1]",
+        &["2:5 when using JSON array syntax, arrays must be comprised of strings only"],
+    );
+    check_errors(
+        "FROM a\nONBUILD CMD [1]",
+        &["2:13 when using JSON array syntax, arrays must be comprised of strings only"],
+    );
 }
 
 // spec 14
@@ -101,9 +123,15 @@ fn commands_may_be_empty() {
 // spec 15
 #[test]
 fn shell_must_be_json() {
-    check_errors("FROM a\nSHELL bash -c", &["2:7 dockerfile parse error on line 2: SHELL requires the arguments to be in JSON form"]);
+    check_errors(
+        "FROM a\nSHELL bash -c",
+        &["2:7 dockerfile parse error on line 2: SHELL requires the arguments to be in JSON form"],
+    );
     check_errors("FROM a\nSHELL []", &["2:1 dockerfile parse error on line 2: SHELL requires at least one argument"]);
-    assert_eq!(parse(b"FROM a\nSHELL [\"c:\\windows\\x.exe\"]").diagnostics[0].hint.as_deref().map(|hint| &hint[..32]), Some("JSON requires back-slashes to be"));
+    assert_eq!(
+        parse(b"FROM a\nSHELL [\"c:\\windows\\x.exe\"]").diagnostics[0].hint.as_deref().map(|hint| &hint[..32]),
+        Some("JSON requires back-slashes to be")
+    );
 }
 
 // spec 16
@@ -128,7 +156,8 @@ fn env_without_an_equals_sign_is_one_pair() {
 // spec 30
 #[test]
 fn the_source_of_a_mount_has_no_variables() {
-    let message = "2:5 dockerfile parse error on line 2: 'from' doesn't support variable expansion, define alias stage instead";
+    let message =
+        "2:5 dockerfile parse error on line 2: 'from' doesn't support variable expansion, define alias stage instead";
     check_errors("FROM a\nRUN --mount=from=$X,target=/x y", &[message]);
 }
 
@@ -145,14 +174,22 @@ fn health_checks_have_their_own_errors() {
     line("HEALTHCHECK CMD", &format!("2:1 {on} Missing command after HEALTHCHECK CMD"));
     line("HEALTHCHECK NONE x", &format!("2:13 {on} HEALTHCHECK NONE takes no arguments"));
     line("HEALTHCHECK", &format!("2:1 {on} HEALTHCHECK requires at least one argument"));
-    let Command::HealthCheck(check) = command("HEALTHCHECK --interval=5m --retries=3 cmd [\"a\", \"b\"]") else { panic!() };
-    assert_eq!((check.test.join(" "), check.interval_nanoseconds, check.retries), ("CMD a b".to_owned(), 300_000_000_000, 3));
+    let Command::HealthCheck(check) = command("HEALTHCHECK --interval=5m --retries=3 cmd [\"a\", \"b\"]") else {
+        panic!()
+    };
+    assert_eq!(
+        (check.test.join(" "), check.interval_nanoseconds, check.retries),
+        ("CMD a b".to_owned(), 300_000_000_000, 3)
+    );
 }
 
 // spec 53
 #[test]
 fn onbuild_keeps_its_instruction_as_text_with_heredocs() {
-    assert_eq!(command("onbuild  COPY <<A <<-B /x/\na\nA\n\tb\n\tB\n"), Command::OnBuild("COPY <<A <<-B /x/\na\nA\n\tb\nB".to_owned()));
+    assert_eq!(
+        command("onbuild  COPY <<A <<-B /x/\na\nA\n\tb\n\tB\n"),
+        Command::OnBuild("COPY <<A <<-B /x/\na\nA\n\tb\nB".to_owned())
+    );
     let line = |text: &str, error: &str| check_errors(&format!("FROM a\n{text}"), &[error]);
     let on = "dockerfile parse error on line 2:";
     line("ONBUILD ONBUILD RUN x", &format!("2:9 {on} Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"));
@@ -169,9 +206,15 @@ fn heredocs_are_sources_and_no_destinations() {
         copy.transfer.heredocs.iter().map(|it| (it.name.as_str(), it.content.as_str(), it.expand)).collect();
     assert_eq!(bodies, [("A", "one\n", true), ("B", "two\r\n", false)]);
     assert_eq!(copy.transfer.sources.iter().map(|word| word.text.as_str()).collect::<Vec<_>>(), ["a"]);
-    check_errors("FROM a\nCOPY x <<A\nA\n", &["2:8 dockerfile parse error on line 2: COPY cannot accept a heredoc as a destination"]);
+    check_errors(
+        "FROM a\nCOPY x <<A\nA\n",
+        &["2:8 dockerfile parse error on line 2: COPY cannot accept a heredoc as a destination"],
+    );
     check_errors("FROM a\nRUN <<A\nx\n", &["2:1 unterminated heredoc"]);
-    check_errors("FROM a\nRUN <<'A\nA\n", &["3:1 dockerfile parse error on line 3: unknown instruction: A (did you mean ADD?)"]);
+    check_errors(
+        "FROM a\nRUN <<'A\nA\n",
+        &["3:1 dockerfile parse error on line 3: unknown instruction: A (did you mean ADD?)"],
+    );
     let Command::Copy(copy) = command("COPY [\"<<A\", \"/x\"]") else { panic!() };
     assert_eq!(copy.transfer.sources[0].text, "<<A");
 }
@@ -179,7 +222,10 @@ fn heredocs_are_sources_and_no_destinations() {
 // spec 88
 #[test]
 fn devices_are_names_with_fields() {
-    let Command::Run(run) = command("RUN --device=vendor.com/class=gpu,required --device=name=x,required=false y") else { panic!() };
+    let Command::Run(run) = command("RUN --device=vendor.com/class=gpu,required --device=name=x,required=false y")
+    else {
+        panic!()
+    };
     assert_eq!(run.devices, [("vendor.com/class=gpu".to_owned(), true), ("x".to_owned(), false)]);
 }
 
@@ -187,7 +233,10 @@ fn devices_are_names_with_fields() {
 fn comments_above_describe_and_an_empty_one_forgets() {
     let text = "# old\n#\n# base the base\n\nFROM a AS base\n# A is it\nARG A=1 B\n";
     let stage = &parse(text.as_bytes()).file.stages[0];
-    assert_eq!((stage.description.as_deref(), stage.site.comments.as_slice()), (Some("the base"), ["base the base".to_owned()].as_slice()));
+    assert_eq!(
+        (stage.description.as_deref(), stage.site.comments.as_slice()),
+        (Some("the base"), ["base the base".to_owned()].as_slice())
+    );
     let Command::Arg(args) = &stage.instructions[0].command else { panic!() };
     assert_eq!((args[0].description.as_deref(), args[1].description.as_deref()), (Some("is it"), None));
 }
@@ -207,7 +256,10 @@ fn places_are_those_of_the_file_and_not_of_the_joined_line() {
 #[test]
 fn hostile_files_end_quickly_in_an_error() {
     check_errors(&"RUN x\n".repeat(100), &["1:1 no build stage in current context"]);
-    check_errors(&format!("FROM a\n{}", "X\n".repeat(200_000)).replace('X', "RUN x"), &["100001:1 the Dockerfile has more than 100000 instructions"]);
+    check_errors(
+        &format!("FROM a\n{}", "X\n".repeat(200_000)).replace('X', "RUN x"),
+        &["100001:1 the Dockerfile has more than 100000 instructions"],
+    );
     check_errors(&"x".repeat(17 << 20), &["the Dockerfile is larger than 16777216 bytes"]);
     check_errors(&"x".repeat(10 << 20), &["1:1 dockerfile line greater than max allowed size of 65535"]);
     check_errors("FROM a\0", &["1:7 the Dockerfile contains a NUL byte"]);

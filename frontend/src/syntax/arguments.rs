@@ -188,7 +188,10 @@ mod tests {
     #[test]
     fn words_keep_their_quotes_and_escapes() {
         let split = |text, escape| words(text, escape).into_iter().map(|word| word.text).collect::<Vec<_>>();
-        assert_eq!(split(r#"a=b  c="d \" e" f='g \' h\ i"#, Escape::Backslash), ["a=b", r#"c="d \" e""#, r"f='g \'", r"h\ i"]);
+        assert_eq!(
+            split(r#"a=b  c="d \" e" f='g \' h\ i"#, Escape::Backslash),
+            ["a=b", r#"c="d \" e""#, r"f='g \'", r"h\ i"]
+        );
         assert_eq!(split("a b\\", Escape::Backslash), ["a", "b"]);
         assert_eq!(split("a\u{3000}b\u{a0}c", Escape::Backslash), ["a", "b", "c"]);
         assert_eq!(split(r"c:\x `  y", Escape::Backtick), [r"c:\x", "` ", "y"]);

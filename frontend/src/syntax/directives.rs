@@ -138,7 +138,8 @@ pub fn detect_syntax(text: &[u8]) -> Option<Syntax> {
 /// Finds the directive in comments of a kind, with how many lines stand before it.
 fn in_comments(text: &str, comment: &str) -> Option<(String, u32)> {
     // The grammar knows `#` comments, so lines of another kind are turned into these.
-    let lines: String = text.lines().map_while(|line| line.strip_prefix(comment)).map(|line| format!("#{line}\n")).collect();
+    let lines: String =
+        text.lines().map_while(|line| line.strip_prefix(comment)).map(|line| format!("#{line}\n")).collect();
     let found = directives(&lines, 0).list.into_iter().find(|directive| directive.name == DirectiveName::Syntax)?;
     let before = lines[..found.span.start].matches('\n').count() as u32;
     Some((found.value, before))
@@ -158,16 +159,19 @@ mod tests {
         let found = directives(text, 0);
         let list: Vec<_> = found.list.iter().map(|it| (it.name.as_str(), it.value.as_str())).collect();
         let messages: Vec<String> = found.errors.iter().map(|(error, _)| error.to_string()).collect();
-        assert_eq!((list.as_slice(), messages.iter().map(String::as_str).collect::<Vec<_>>().as_slice()), (expected, errors));
+        assert_eq!(
+            (list.as_slice(), messages.iter().map(String::as_str).collect::<Vec<_>>().as_slice()),
+            (expected, errors)
+        );
     }
 
     #[test]
     fn directives_are_comments_at_the_top_with_a_known_key() {
-        check("# syntax = docker/dockerfile:1 \n#ESCAPE=`\n  #check=skip=all;error=true\r\nFROM a", &[
-            ("syntax", "docker/dockerfile:1"),
-            ("escape", "`"),
-            ("check", "skip=all;error=true"),
-        ], &[]);
+        check(
+            "# syntax = docker/dockerfile:1 \n#ESCAPE=`\n  #check=skip=all;error=true\r\nFROM a",
+            &[("syntax", "docker/dockerfile:1"), ("escape", "`"), ("check", "skip=all;error=true")],
+            &[],
+        );
     }
 
     // spec 1

@@ -88,7 +88,12 @@ mod tests {
     #[track_caller]
     fn check(line: &str, expected: &[&str]) {
         let show = |mark: &HeredocMark| {
-            format!("{}{}{}", mark.name, if mark.expand { "" } else { " quoted" }, if mark.strip_tabs { " tabs" } else { "" })
+            format!(
+                "{}{}{}",
+                mark.name,
+                if mark.expand { "" } else { " quoted" },
+                if mark.strip_tabs { " tabs" } else { "" }
+            )
         };
         let found = marks_of_line(line).map(|marks| marks.iter().map(show).collect());
         assert_eq!(found.unwrap_or_else(|problem| vec![problem.to_string()]), expected);
@@ -122,6 +127,9 @@ mod tests {
             content: "\t\ta\tb\n  \tc\n".into(),
             span: Span::default(),
         };
-        assert_eq!((heredoc(true).body().as_str(), heredoc(false).body().as_str()), ("a\tb\n  \tc\n", "\t\ta\tb\n  \tc\n"));
+        assert_eq!(
+            (heredoc(true).body().as_str(), heredoc(false).body().as_str()),
+            ("a\tb\n  \tc\n", "\t\ta\tb\n  \tc\n")
+        );
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::format::template::error::TemplateError;
 use crate::format::template::functions::{self, Library};
 use crate::format::template::tree::{Binding, Branch, Command, Node, Operand, OperandKind, Pipeline, Template};
-use crate::format::template::value::{Datum, keys, print, type_name};
+use crate::format::template::value::{Datum, keys, print, sorted, type_name};
 
 /// How many keys a hint names.
 const HINT_KEYS_MAX: usize = 20;
@@ -276,7 +276,7 @@ impl<'t, 'd> Run<'t, 'd> {
             (_, Value::Object(_)) if self.rules.missing == Missing::NoValue => Ok(Datum::Nothing),
             (_, Value::Object(map)) => Err(Stop::Failed {
                 problem: format!("map has no entry for key {}", super::value::quote(field)),
-                hint: hint(field, map.keys()),
+                hint: hint(field, sorted(map).map(|(key, _)| key)),
             }),
             (Datum::Nothing, _) if self.rules.missing == Missing::NoValue => Ok(Datum::Nothing),
             (_, Value::Null) => Err(Stop::failed(format!("nil pointer evaluating interface {{}}.{field}"))),
@@ -298,8 +298,8 @@ fn not_a_function(operand: &Operand) -> Stop {
 }
 
 /// What to write instead of a field that does not exist.
-fn hint<'k>(field: &str, keys: impl Iterator<Item = &'k String>) -> Option<String> {
-    let keys: Vec<&str> = keys.map(String::as_str).collect();
+fn hint<'k>(field: &str, keys: impl Iterator<Item = &'k str>) -> Option<String> {
+    let keys: Vec<&str> = keys.collect();
     if let Some(key) = keys.iter().find(|key| key.eq_ignore_ascii_case(field)) {
         return Some(format!("did you mean `.{key}`?"));
     }

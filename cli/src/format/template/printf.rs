@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::format::template::number::{FloatStyle, format_float};
-use crate::format::template::value::{print, push_escaped, quote, type_name};
+use crate::format::template::value::{print, push_escaped, quote, sorted, type_name};
 
 /// The widest that a field can be; what asks for more is written as a mistake.
 const WIDTH_MAX: usize = 65_536;
@@ -140,8 +140,8 @@ fn verbatim(value: &Value, verb: char, flags: &Flags) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(map) if goes_inside => {
-            let entries = map.iter().map(|(key, value)| {
-                format!("{}:{}", verbatim(&Value::from(key.as_str()), verb, flags), verbatim(value, verb, flags))
+            let entries = sorted(map).map(|(key, value)| {
+                format!("{}:{}", verbatim(&Value::from(key), verb, flags), verbatim(value, verb, flags))
             });
             format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
         }
@@ -268,7 +268,7 @@ fn go_syntax(value: &Value) -> String {
             format!("{}{{{}}}", type_name(value), items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
         }
         Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{}:{}", quote(key), go_syntax(value)));
+            let entries = sorted(map).map(|(key, value)| format!("{}:{}", quote(key), go_syntax(value)));
             format!("{}{{{}}}", type_name(value), entries.collect::<Vec<_>>().join(", "))
         }
         other => print(other),

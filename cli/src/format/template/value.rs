@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::format::template::number::{FloatStyle, format_float};
 
@@ -67,7 +67,7 @@ impl<'a> Datum<'a> {
         }
     }
 
-    /// The items of a list or the values of a map, in order.
+    /// The items of a list in their order, or the values of a map in the order of its keys.
     pub(super) fn items(&self) -> Vec<Self> {
         match self {
             Self::Nothing => Vec::new(),
@@ -84,18 +84,25 @@ impl<'a> Datum<'a> {
 fn children(value: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
     match value {
         Value::Array(items) => Box::new(items.iter()),
-        Value::Object(map) => Box::new(map.values()),
+        Value::Object(map) => Box::new(sorted(map).map(|(_, value)| value)),
         _ => Box::new(std::iter::empty()),
     }
 }
 
-/// The keys of a map, or the positions of a list.
+/// The keys of a map, sorted, or the positions of a list.
 pub(super) fn keys(value: &Value) -> Vec<Value> {
     match value {
         Value::Array(items) => (0..items.len()).map(Value::from).collect(),
-        Value::Object(map) => map.keys().map(|key| Value::from(key.as_str())).collect(),
+        Value::Object(map) => sorted(map).map(|(key, _)| Value::from(key)).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The entries of a map by key, the order in which Go's templates walk and print maps; only `json` keeps the order that the data has.
+pub(super) fn sorted(map: &Map<String, Value>) -> impl Iterator<Item = (&str, &Value)> {
+    let mut entries: Vec<_> = map.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    entries.into_iter()
 }
 
 /// Returns the name of a value's type as Go has it after reading JSON.
@@ -123,7 +130,7 @@ pub(super) fn print(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(print).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let entries: Vec<_> = map.iter().map(|(key, value)| format!("{key}:{}", print(value))).collect();
+            let entries: Vec<_> = sorted(map).map(|(key, value)| format!("{key}:{}", print(value))).collect();
             format!("map[{}]", entries.join(" "))
         }
     }

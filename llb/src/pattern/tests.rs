@@ -29,7 +29,11 @@ fn a_pattern_matches_what_is_below_it_and_the_last_word_counts() {
 
 #[test]
 fn two_stars_are_any_depth() {
-    check(&["**/node_modules"], &["node_modules", "a/node_modules", "a/b/node_modules/c"], &["a/node_module", "xnode_modules"]);
+    check(
+        &["**/node_modules"],
+        &["node_modules", "a/node_modules", "a/b/node_modules/c"],
+        &["a/node_module", "xnode_modules"],
+    );
     check(&["**/*.log"], &["a.log", "x/y/a.log"], &["a.logs"]);
     check(&["a/**/b"], &["a/b", "a/x/b", "a/x/y/b", "a/b/c"], &["b", "ab", "a/xb"]);
     check(&["**"], &["a", "a/b"], &[]);
@@ -95,11 +99,15 @@ fn decide(patterns: &[String], path: &str) -> bool {
 fn patterns() -> impl Strategy<Value = Vec<String>> {
     let part = prop::sample::select(&["a", "b", "ab", "*", "?", "**", "a*", "*b", "[ab]", "**a", "a**"][..]);
     let path = proptest::collection::vec(part, 1..4).prop_map(|parts| parts.join("/"));
-    proptest::collection::vec((any::<bool>(), path).prop_map(|(not, path)| format!("{}{path}", if not { "!" } else { "" })), 0..6)
+    proptest::collection::vec(
+        (any::<bool>(), path).prop_map(|(not, path)| format!("{}{path}", if not { "!" } else { "" })),
+        0..6,
+    )
 }
 
 fn path() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop::sample::select(&["a", "b", "ab", "ba", "c"][..]), 1..5).prop_map(|parts| parts.join("/"))
+    proptest::collection::vec(prop::sample::select(&["a", "b", "ab", "ba", "c"][..]), 1..5)
+        .prop_map(|parts| parts.join("/"))
 }
 
 proptest! {

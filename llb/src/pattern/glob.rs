@@ -137,11 +137,15 @@ impl Glob {
     pub(super) fn matches(&self, subject: &Subject<'_>) -> bool {
         let path = subject.path;
         match &self.form {
-            Form::Name => self.literals.fit(subject.name, subject.name_bytes) && matches(&self.tokens[1..], subject.name),
+            Form::Name => {
+                self.literals.fit(subject.name, subject.name_bytes) && matches(&self.tokens[1..], subject.name)
+            }
             Form::Tokens => self.literals.fit(path, subject.path_bytes) && matches(&self.tokens, path),
             Form::Path(expected) => path == expected,
             Form::Prefix(prefix) => path.starts_with(prefix.as_str()),
-            Form::Suffix(suffix) => path.ends_with(suffix.as_str()) || suffix.strip_prefix('/').is_some_and(|name| path == name),
+            Form::Suffix(suffix) => {
+                path.ends_with(suffix.as_str()) || suffix.strip_prefix('/').is_some_and(|name| path == name)
+            }
         }
     }
 
@@ -166,7 +170,8 @@ impl Glob {
         let mut all = live;
         let mut seen = 0;
         while let Some((at, inside)) = all.get(seen).copied() {
-            let may_be_nothing = matches!(self.tokens.get(at), Some(Token::Star | Token::Depth | Token::Rest)) && !inside;
+            let may_be_nothing =
+                matches!(self.tokens.get(at), Some(Token::Star | Token::Depth | Token::Rest)) && !inside;
             if may_be_nothing && !all.contains(&(at + 1, false)) {
                 all.push((at + 1, false));
             }
@@ -193,7 +198,8 @@ impl Glob {
 
 impl Literals {
     fn of(tokens: &[Token]) -> Self {
-        let all: String = tokens.iter().filter_map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect();
+        let all: String =
+            tokens.iter().filter_map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect();
         let tail = literal(tokens.iter().rev()).chars().rev().collect();
         Self { head: literal(tokens.iter()), tail, bytes: ByteSet::of(&all) }
     }

@@ -5,18 +5,21 @@
 //!
 //! **Invariant:** looks at names only, never at files.
 
+mod clean;
 mod glob;
 mod go_match;
 mod read;
 
+pub use clean::clean_path;
 pub use go_match::{BadPattern, go_match, has_wildcards};
 pub use read::read_patterns;
 
 use std::collections::HashMap;
 
-use crate::go;
-use crate::limits::IGNORE_PATTERNS_MAX;
 use glob::{Glob, Subject};
+
+/// The most patterns in an ignore file.
+pub const IGNORE_PATTERNS_MAX: usize = 10_000;
 
 /// Why patterns cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,13 +89,15 @@ impl Ignore {
             if pattern.is_empty() {
                 continue;
             }
-            let cleaned = go::clean_path(pattern);
+            let cleaned = clean_path(pattern);
             let (lets_in, cleaned) = match cleaned.strip_prefix('!') {
                 Some("") => return Err(IgnoreError::EmptyNegation),
                 Some(rest) => (true, rest.to_owned()),
                 None => (false, cleaned),
             };
-            ignore.add(cleaned, lets_in).map_err(|source| IgnoreError::Pattern { pattern: pattern.to_owned(), source })?;
+            ignore
+                .add(cleaned, lets_in)
+                .map_err(|source| IgnoreError::Pattern { pattern: pattern.to_owned(), source })?;
             if ignore.lets_in.len() > IGNORE_PATTERNS_MAX {
                 return Err(IgnoreError::TooMany);
             }

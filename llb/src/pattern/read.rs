@@ -1,6 +1,6 @@
 //! The text of an ignore file as patterns.
 
-use crate::go;
+use crate::pattern::clean_path;
 
 /// Returns the patterns of an ignore file, in order: without comments, blanks around them and slashes in front, in their shortest form.
 ///
@@ -22,7 +22,7 @@ fn read_pattern(line: &str) -> Option<String> {
     if pattern.is_empty() {
         return Some(sign.to_owned());
     }
-    let cleaned = go::clean_path(pattern);
+    let cleaned = clean_path(pattern);
     let relative = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
     Some(format!("{sign}{relative}"))
 }
