@@ -9,9 +9,11 @@ mod parse;
 mod progress;
 mod settings;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use args::Cli;
 
@@ -22,6 +24,11 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                // `docker` alone is a question too.
+                let _ = write!(io::stdout(), "{}", error.render());
+                return ExitCode::SUCCESS;
+            }
             // Nobody is there to read it: then the exit code has to do.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use executor::sandbox::{complete_env, network_files, resolve_user, root};
 use layer::{Follow, Stack, TreeWriter, upper};
-use oci::{ContainerConfig, Platform, Reference, Timestamp};
+use oci::{ContainerConfig, Platform, Timestamp};
 use runtime::overlay::{Durability, Upper};
 use runtime::terminal::WindowSize;
 use runtime::{Access, Launcher, Mount, MountSource, Running, Spec, Stdio, Stream};
@@ -18,7 +18,7 @@ use store::{ContainerId, ContainerRecord, ContainerState, LayerRecord, Snapshot,
 use tokio_util::sync::CancellationToken;
 
 use crate::event_sink::EventSink;
-use crate::image::{FoundImage, PullRequest, config_of};
+use crate::image::{FoundImage, config_of};
 use crate::{Engine, Error};
 
 pub use runtime::terminal;
@@ -26,7 +26,7 @@ pub use runtime::terminal;
 /// What is to be run.
 #[derive(Clone, Debug, Default)]
 pub struct RunRequest {
-    /// The image, by name or id; one that the store lacks is pulled.
+    /// The image of the store, by name or id.
     pub image: String,
     /// Arguments in place of the image's `CMD`.
     pub command: Vec<String>,
@@ -121,10 +121,7 @@ impl Engine {
     ) -> Result<Container, Error> {
         let _epoch = self.store.hold_epoch()?;
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let FoundImage { image, .. } = match self.find_image_for(&request.image, &platform) {
-            Err(Error::NoSuchImage { .. }) => self.pull_missing(&request.image, &platform, events, cancel).await?,
-            found => found?,
-        };
+        let FoundImage { image, .. } = self.find_image_for(&request.image, &platform)?;
         let step = oci::Digest::of(b"run");
         let image = self.complete(image, step, events, cancel).await?;
         let config = config_of(&image)?.config;
@@ -146,20 +143,6 @@ impl Engine {
         let container = self.launch(request, &config, command, layers, record.clone(), held)?;
         tidy.done();
         Ok(container)
-    }
-
-    async fn pull_missing(
-        &self,
-        name: &str,
-        platform: &Platform,
-        events: &EventSink,
-        cancel: &CancellationToken,
-    ) -> Result<FoundImage, Error> {
-        let named = |source| Error::Name { name: name.to_owned(), source };
-        let reference: Reference = name.parse().map_err(named)?;
-        let request = PullRequest { reference, platform: platform.clone() };
-        self.pull(&request, events, cancel).await?;
-        self.find_image_for(name, platform)
     }
 
     fn launch(

@@ -93,7 +93,7 @@ pub fn group_entries(text: &str) -> impl Iterator<Item = GroupEntry<'_>> {
 /// Resolves `user[:group]`; both may be names or numbers, and an empty user is root.
 ///
 /// A number needs no entry; then the group is 0 and the home directory is `/`. Without `:group`, the user is in all groups that name it as a member; with
-/// it, in that one only. A name that consists of digits is a number.
+/// it, in that one only. The own group is always among the groups. A name that consists of digits is a number.
 pub fn resolve(text: &str, passwd: &str, group: &str) -> Result<User, UserError> {
     let (user_text, group_text) = text.split_once(':').unwrap_or((text, ""));
     let user_text = if user_text.is_empty() { "0" } else { user_text };
@@ -104,12 +104,16 @@ pub fn resolve(text: &str, passwd: &str, group: &str) -> Result<User, UserError>
         (None, Some(uid)) => uid,
         (None, None) => return Err(UserError::User { name: user_text.to_owned() }),
     };
-    let (gid, groups) = if group_text.is_empty() {
+    let (gid, mut groups) = if group_text.is_empty() {
         let groups = entry.map(|entry| groups_of(entry.name, group)).unwrap_or_default();
         (entry.map_or(0, |entry| entry.gid), groups)
     } else {
         (find_group(group_text, group)?, Vec::new())
     };
+    // As Docker does since CVE-2022-36109: else giving up the group with `setgid` would shed what a negative permission of the group denies.
+    if !groups.contains(&gid) {
+        groups.insert(0, gid);
+    }
     let home = entry.map(|entry| entry.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
     Ok(User { identity: Identity { uid, gid, groups }, home })
 }
@@ -172,19 +176,19 @@ mod tests {
     /// Line 50 of the specification.
     #[test]
     fn numbers_need_no_entry_and_names_bring_their_groups() {
-        check("", "0:0 [10] /root");
-        check("root", "0:0 [10] /root");
-        check("0", "0:0 [10] /root");
-        check("4242", "4242:0 [] /");
-        check("app", "1000:1001 [10, 29] /home/app");
-        check("1000", "1000:1001 [10, 29] /home/app");
-        check("app:audio", "1000:29 [] /home/app");
-        check("app:0", "1000:0 [] /home/app");
-        check("4242:4343", "4242:4343 [] /");
-        check("app:", "1000:1001 [10, 29] /home/app");
-        check(":audio", "0:29 [] /root");
-        check("lost", "2000:2000 [] /");
-        check("4242:12", "4242:12 [] /");
+        check("", "0:0 [0, 10] /root");
+        check("root", "0:0 [0, 10] /root");
+        check("0", "0:0 [0, 10] /root");
+        check("4242", "4242:0 [0] /");
+        check("app", "1000:1001 [1001, 10, 29] /home/app");
+        check("1000", "1000:1001 [1001, 10, 29] /home/app");
+        check("app:audio", "1000:29 [29] /home/app");
+        check("app:0", "1000:0 [0] /home/app");
+        check("4242:4343", "4242:4343 [4343] /");
+        check("app:", "1000:1001 [1001, 10, 29] /home/app");
+        check(":audio", "0:29 [29] /root");
+        check("lost", "2000:2000 [2000] /");
+        check("4242:12", "4242:12 [12] /");
     }
 
     /// Line 49 of the specification.
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn an_image_without_users_has_root_by_number() {
         let user = resolve("", "", "").unwrap();
-        assert_eq!((user.identity, user.home.as_str()), (Identity::default(), "/"));
+        assert_eq!((user.identity, user.home.as_str()), (Identity { uid: 0, gid: 0, groups: vec![0] }, "/"));
         assert_eq!(resolve("root", "", ""), Err(UserError::User { name: "root".into() }));
     }
 }

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use engine::EventSink;
 use engine::export::{BundleKind, Destination};
 use engine::image::{BundlePlace, ImportRequest, PullRequest, SaveRequest};
+use engine::{Engine, EventSink};
 use oci::Platform;
 
+use super::watch::watch;
 use super::{async_runtime, print};
 use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, SaveArgs};
 use crate::interrupt::with_cancel;
+use crate::progress::open_download;
 use crate::{parse, settings};
 
 fn platform(text: Option<&str>) -> anyhow::Result<Platform> {
@@ -23,14 +25,32 @@ pub(super) fn pull(cli: &Cli, args: &PullArgs) -> anyhow::Result<ExitCode> {
     let request =
         PullRequest { reference: parse::reference(&args.image)?, platform: platform(args.platform.as_deref())? };
     let engine = settings::open_engine(cli, None)?;
-    let events = EventSink::new(|_| {});
-    let pulled =
-        async_runtime()?.block_on(with_cancel(async |cancel| engine.pull(&request, &events, cancel).await))??;
-    if !args.quiet {
-        print(&format!("Digest: {}\n", pulled.digest))?;
+    let is_named_in_full = args.image.contains('@') || args.image.rsplit('/').next().is_some_and(|it| it.contains(':'));
+    if !args.quiet && !is_named_in_full {
+        print("Using default tag: latest\n")?;
     }
+    pull_image(&engine, &request, |line| if args.quiet { Ok(()) } else { print(line) })?;
     print(&format!("{}\n", request.reference))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Pulls an image with progress on standard error, and says so in Docker's words, line by line, to `say`.
+pub(super) fn pull_image(
+    engine: &Engine,
+    request: &PullRequest,
+    mut say: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let reference = &request.reference;
+    let version = match (reference.tag(), reference.digest()) {
+        (Some(tag), _) => tag.to_owned(),
+        (None, Some(digest)) => digest.to_string(),
+        (None, None) => String::new(),
+    };
+    say(&format!("{version}: Pulling from {}\n", reference.repository()))?;
+    let (pulled, _) = watch(open_download(), async |events, cancel| engine.pull(request, events, cancel).await)?;
+    let pulled = pulled?;
+    let status = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+    say(&format!("Digest: {}\nStatus: {status} {}\n", pulled.digest, reference.familiar()))
 }
 
 pub(super) fn save(cli: &Cli, args: &SaveArgs) -> anyhow::Result<ExitCode> {

@@ -4,28 +4,17 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use engine::EventSink;
 use engine::build::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource};
-use engine::event::{Event, Warning};
 use engine::export::{Destination, Output};
-use oci::Timestamp;
 
-use super::{async_runtime, print};
+use super::print;
+use super::watch::watch;
 use crate::args::{BuildArgs, Cli};
 use crate::failure::BuildFailed;
-use crate::interrupt::with_cancel;
-use crate::progress::{self, Detail, Mode, Renderer};
+use crate::progress::{self, Detail, Mode};
 use crate::{parse, settings};
-
-/// How many events may wait to be shown; a step that writes faster waits.
-const EVENTS_MAX: usize = 1024;
-/// How often the screen is brought up to date while nothing happens.
-const TICK: Duration = Duration::from_millis(100);
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let request = request(args)?;
@@ -35,20 +24,8 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         warn(complaint);
     }
     let engine = settings::open_engine(cli, args.jobs)?;
-    let (sender, receiver) = sync_channel(EVENTS_MAX);
-    let renderer = opened.renderer;
-    let shown = thread::spawn(move || show(renderer, &receiver));
-    // A renderer that is gone has said why; the build goes on without it.
-    let events = EventSink::new(move |event| drop(sender.send(event)));
-    let built = async_runtime()?.block_on(with_cancel(async move |cancel| {
-        let built = engine.build(&request, &events, cancel).await;
-        drop(events);
-        built
-    }))?;
-    let warnings = match shown.join() {
-        Ok(shown) => ignore_broken_pipe(shown)?,
-        Err(_) => bail!("bug: the thread that shows progress panicked"),
-    };
+    let (built, warnings) =
+        watch(opened.renderer, async |events, cancel| engine.build(&request, events, cancel).await)?;
     let detail = if cli.debug { Detail::Full } else { Detail::Brief };
     if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty) {
         // Nobody is there to read them.
@@ -62,32 +39,6 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
 fn warn(text: &str) {
     // Nobody is there to read it.
     let _ = writeln!(io::stderr(), "warning: {text}");
-}
-
-/// Shows events until the last sender is gone, and returns the warnings among them.
-fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result<Vec<Warning>> {
-    let mut warnings = Vec::new();
-    loop {
-        match events.recv_timeout(TICK) {
-            Ok(event) => {
-                if let Event::Warning(warning) = &event {
-                    warnings.push(warning.clone());
-                }
-                renderer.event(&event)?;
-            }
-            Err(RecvTimeoutError::Timeout) => renderer.tick(Timestamp::now())?,
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-    }
-    renderer.finish(Timestamp::now())?;
-    Ok(warnings)
-}
-
-fn ignore_broken_pipe(shown: io::Result<Vec<Warning>>) -> io::Result<Vec<Warning>> {
-    match shown {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Vec::new()),
-        shown => shown,
-    }
 }
 
 fn write_results(args: &BuildArgs, outcome: &BuildOutcome) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod build;
 mod image;
 mod run;
 mod system;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -9,12 +9,15 @@ use std::process::ExitCode;
 use std::thread;
 
 use anyhow::{Context, bail};
+use engine::image::PullRequest;
 use engine::run::terminal::{RawMode, set_window_size, window_size};
 use engine::run::{Container, RunRequest, Streams, Volume};
-use engine::{Error, EventSink};
+use engine::{Engine, Error, EventSink};
+use oci::Platform;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::archive::pull_image;
 use super::async_runtime;
 use crate::args::{Cli, RunArgs};
 use crate::interrupt::with_cancel;
@@ -51,14 +54,33 @@ fn try_run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let request = request(args)?;
     let engine = settings::open_engine(cli, None)?;
     let runtime = async_runtime()?;
+    pull_if_missing(&engine, &request)?;
     let events = EventSink::new(|_| {});
-    let container = runtime
-        .block_on(with_cancel(async |cancel| engine.start(&request, &events, cancel).await))?
-        .inspect_err(|_| {})?;
+    let container = runtime.block_on(with_cancel(async |cancel| engine.start(&request, &events, cancel).await))??;
     let raw = (args.tty && args.interactive).then(|| RawMode::enter(io::stdin())).transpose()?;
     let code = runtime.block_on(attend(container, args));
     drop(raw);
     Ok(ExitCode::from(u8::try_from(code?).unwrap_or(u8::MAX)))
+}
+
+/// Pulls the image that is to be run if the store does not have it.
+fn pull_if_missing(engine: &Engine, request: &RunRequest) -> anyhow::Result<()> {
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let missing = match engine.find_image_for(&request.image, &platform) {
+        Err(error @ Error::NoSuchImage { .. }) => error,
+        found => return Ok(found.map(drop)?),
+    };
+    // What cannot be a name was meant as an id.
+    let Ok(reference) = request.image.parse() else { return Err(missing.into()) };
+    let request = PullRequest { reference, platform };
+    tell(&format!("Unable to find image '{}' locally\n", request.reference.familiar()))?;
+    pull_image(engine, &request, tell)
+}
+
+fn tell(text: &str) -> anyhow::Result<()> {
+    // Nobody is there to read it: the container runs all the same.
+    let _ = io::stderr().write_all(text.as_bytes());
+    Ok(())
 }
 
 fn request(args: &RunArgs) -> anyhow::Result<RunRequest> {

@@ -25,6 +25,19 @@ pub(crate) fn open_stderr(mode: Mode) -> Result<Opened, ModeError> {
     open(mode, stderr, screen, &|variable| std::env::var(variable).ok())
 }
 
+/// Returns the renderer of a download that is no part of a build: a tree where standard error is a terminal, else nothing.
+pub(crate) fn open_download() -> Box<dyn Renderer> {
+    let stderr = io::stderr();
+    match Screen::of_stderr(&stderr) {
+        Screen::Terminal(size) => {
+            // What is wrong with the variables of builds, builds say.
+            let environment = Settings::from_environment(&|variable| std::env::var(variable).ok(), &mut Vec::new());
+            Box::new(Tty::new(stderr, size, Settings { title: "Pulling", ..environment }))
+        }
+        Screen::None => Box::new(Nothing),
+    }
+}
+
 /// Returns the renderer to `out` that `mode` and the environment ask for.
 pub(crate) fn open(
     mode: Mode,

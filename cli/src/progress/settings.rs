@@ -55,6 +55,8 @@ pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 /// What the environment says about progress.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
+    /// What the tree says is going on.
+    pub(super) title: &'static str,
     pub(super) colours: Colours,
     /// How many lines of output a running step shows on a terminal.
     pub(super) output_lines: usize,
@@ -108,7 +110,7 @@ impl Settings {
             None => parse_colours(&environment("BUILDKIT_COLORS").unwrap_or_default(), complaints),
         };
         let output_lines = lines.filter(|lines| *lines > 0).unwrap_or(OUTPUT_LINES).min(OUTPUT_LINES_MAX);
-        Self { colours, output_lines, names, log_limit }
+        Self { title: "Building", colours, output_lines, names, log_limit }
     }
 
     /// A step's name as plain text shows it.

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use expect_test::expect;
 use testkit::registry::Registry;
 
 use crate::world::World;
@@ -48,6 +49,39 @@ fn a_base_is_pulled_once_and_only_when_a_step_needs_it() {
     other.write("ctx/Dockerfile", format!("FROM {base}\nRUN echo again > /f\nCMD [\"cat\", \"/f\"]\n"));
     other.build(&["-t", "app", "ctx"]);
     assert_eq!(other.ok(&["run", "--rm", "app"]), "again\n");
+}
+
+#[test]
+fn what_is_pulled_is_said_in_dockers_words() {
+    let (world, registry) = (World::new(), Registry::start());
+    push(&world, &registry.host(), "team/base:1");
+    let host = registry.host();
+    let other = World::empty();
+    let plain = |text: &str| {
+        let digest = text.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap_or("no digest").to_owned();
+        text.replace(&host, "HOST").replace(&digest, "DIGEST")
+    };
+    let pull = |args: &[&str]| plain(&other.ok(&[&["pull"], args].concat()));
+    let name = format!("{host}/team/base:1");
+    let missing = other.kiln(&["run", "--rm", &name, "echo", "there"]);
+    assert_eq!((missing.code, missing.stdout.as_str()), (0, "there\n"));
+    expect![[r#"
+        Unable to find image 'HOST/team/base:1' locally
+        1: Pulling from team/base
+        Digest: DIGEST
+        Status: Downloaded newer image for HOST/team/base:1
+    "#]]
+    .assert_eq(&plain(&missing.stderr));
+    expect![[r#"
+        1: Pulling from team/base
+        Digest: DIGEST
+        Status: Image is up to date for HOST/team/base:1
+        HOST/team/base:1
+    "#]]
+    .assert_eq(&pull(&[&name]));
+    expect!["HOST/team/base:1\n"].assert_eq(&pull(&["-q", &name]));
+    let untagged = other.kiln(&["pull", &format!("{host}/team/base")]);
+    assert_eq!((untagged.code, untagged.stdout.lines().next()), (1, Some("Using default tag: latest")));
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn the_binary_is_one_static_file() {
 fn help_and_version_go_to_standard_output() {
     let world = World::empty();
     assert!(world.ok(&["--version"]).starts_with("kiln "));
+    assert!(world.ok(&[]).contains("\nCommands:\n"));
     assert!(world.ok(&["build", "--help"]).contains("--build-arg"));
     assert!(world.ok(&["run", "--help"]).contains("--entrypoint"));
     assert_eq!(world.kiln(&["nope"]).code, 125);

@@ -54,8 +54,13 @@ impl Engine {
             () = cancel.cancelled() => return Err(Error::Cancelled),
         };
         let image = self.complete(remote.image, step, events, cancel).await?;
+        let before = self.named_image(&request.reference, &request.platform)?;
         self.name_remote(&request.reference, remote.digest, &image)?;
-        Ok(RemoteDigest { digest: remote.digest, id: image.id })
+        Ok(RemoteDigest {
+            digest: remote.digest,
+            id: image.id,
+            is_new: before.is_none_or(|before| before.id != image.id),
+        })
     }
 
     /// Fetches the layers of an image that are not in the store, and returns the image with all of them.
@@ -143,6 +148,8 @@ pub struct RemoteDigest {
     pub digest: Digest,
     /// The image's id.
     pub id: Digest,
+    /// Whether the name had another image before, or none.
+    pub is_new: bool,
 }
 
 fn parse<T: serde::de::DeserializeOwned>(what: &'static str, reference: &Reference, text: &str) -> Result<T, Error> {

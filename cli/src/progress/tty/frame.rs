@@ -85,7 +85,7 @@ pub(super) fn rows(
         };
         fit(&mut entries, rows_max);
     }
-    let mut rows = vec![Row { text: head(trace, size, extent), colour: String::new() }];
+    let mut rows = vec![Row { text: head(trace, settings.title, size, extent), colour: String::new() }];
     for entry in &entries {
         rows.push(Row { text: entry.line(size), colour: entry.colour.to_owned() });
         rows.extend(entry.output.iter().map(|line| Row {
@@ -97,12 +97,12 @@ pub(super) fn rows(
 }
 
 /// `[+] Building 1.2s (5/9) FINISHED`
-fn head(trace: &Trace, size: Size, extent: Extent) -> String {
+fn head(trace: &Trace, title: &str, size: Size, extent: Extent) -> String {
     let has_run = |step: &&Step| step.ended.as_ref().is_some_and(|(outcome, _)| *outcome != Outcome::NotRun);
     let (ended, total) = (trace.steps.iter().filter(has_run).count(), trace.steps.len());
     let elapsed = trace.started.map_or(Duration::ZERO, |started| trace.now.since(started));
     let finished = if extent == Extent::Everything && ended == total { " FINISHED" } else { "" };
-    let head = format!("[+] Building {:.1}s ({ended}/{total}){finished}", elapsed.as_secs_f64());
+    let head = format!("[+] {title} {:.1}s ({ended}/{total}){finished}", elapsed.as_secs_f64());
     cut(&head, size.columns.saturating_sub(1)).to_owned()
 }
 
