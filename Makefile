@@ -4,13 +4,16 @@ ROOTS := target/fixtures
 TARGET = target/$(shell rustc -vV | sed -n 's/^host: //p')
 KILN = $(TARGET)/release/kiln
 
-.PHONY: all demo test bench lint packages roots
+.PHONY: all demo test bench lint packages roots compiler
 
 all: $(KILN)
 
 .PHONY: $(KILN)
-$(KILN):
+$(KILN): compiler
 	cargo build --release --package cli
+
+compiler:
+	fixtures/packages.sh gcc libc6-dev make
 
 demo: $(KILN) demo-packages
 	fixtures/demo.sh $(KILN) $(ROOTS)
@@ -32,11 +35,12 @@ $(ROOTS)/debian-gcc.tar: fixtures/debian-root.sh
 	mkdir -p $(ROOTS)
 	fixtures/debian-root.sh $@
 
-test: roots
+test: compiler roots
 	command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	cargo nextest run --workspace
 
 bench: $(KILN) roots
+	fixtures/packages.sh hyperfine
 	fixtures/bench.sh $(KILN) $(ROOTS)
 
 lint:

@@ -9,13 +9,7 @@ use crate::progress::Mode;
 
 /// Build, run and ship container images, without a daemon
 #[derive(Debug, Parser)]
-#[command(
-    name = "kiln",
-    version,
-    disable_help_subcommand = true,
-    infer_long_args = false,
-    arg_required_else_help = true
-)]
+#[command(name = "kiln", version, disable_help_subcommand = true, infer_long_args = false)]
 pub(crate) struct Cli {
     /// Directory of the store [default: /var/lib/kiln, for ordinary users $XDG_DATA_HOME/kiln]
     #[arg(long, env = "KILN_ROOT", global = true, value_name = "DIR")]

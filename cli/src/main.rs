@@ -9,11 +9,10 @@ mod parse;
 mod progress;
 mod settings;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use args::Cli;
 
@@ -24,11 +23,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                // `docker` alone is a question too.
-                let _ = write!(io::stdout(), "{}", error.render());
-                return ExitCode::SUCCESS;
-            }
+            let is_question = error.kind() == ErrorKind::MissingSubcommand;
+            // As with `docker` alone, a command that lacks its second word asks which ones there are.
+            let error = if is_question { help() } else { error };
             // Nobody is there to read it: then the exit code has to do.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
@@ -38,4 +35,12 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }
+}
+
+/// What the command line asks for with `--help` behind it.
+fn help() -> clap::Error {
+    let arguments = std::env::args_os().chain(["--help".into()]);
+    Cli::try_parse_from(arguments)
+        .err()
+        .unwrap_or_else(|| Cli::command().error(ErrorKind::MissingSubcommand, "no command"))
 }
