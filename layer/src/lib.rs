@@ -19,6 +19,7 @@ pub mod content;
 pub mod digest;
 pub mod entries;
 pub mod entry;
+pub mod erofs;
 pub mod hash;
 pub mod path;
 pub mod stack;

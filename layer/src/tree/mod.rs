@@ -26,6 +26,6 @@ pub use slot::{FileSlot, WrittenFile};
 pub use source::FileSource;
 pub use writer::{FinishedTree, Special, TreeWriter};
 
-pub(crate) use attributes::Attributes;
+pub(crate) use attributes::{Attributes, OPAQUE_VALUE, OPAQUE_XATTRS};
 pub(crate) use scan::{Scanned, ScannedKind, survey};
 pub(crate) use writer::Here;

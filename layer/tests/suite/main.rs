@@ -6,6 +6,7 @@ mod world;
 mod compression;
 mod digest;
 mod entries;
+mod erofs;
 mod overlay;
 mod random;
 mod stack;

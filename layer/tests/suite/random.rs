@@ -37,7 +37,7 @@ fn attributes() -> impl Strategy<Value = String> {
 }
 
 /// A line of a layer, see [`crate::world`]; user attributes only where the kernel takes them.
-fn line() -> impl Strategy<Value = String> {
+pub(crate) fn line() -> impl Strategy<Value = String> {
     let plain = |attributes: &str| attributes.split(" user.").next().unwrap_or_default().to_owned();
     prop_oneof![
         4 => (name(), "[xyz]{0,600}", attributes()).prop_map(|(name, text, meta)| format!("f /{name} {text} # {meta}")),
