@@ -291,3 +291,14 @@ fn a_secret_is_shown_and_kept_nowhere() {
         }
     }
 }
+
+#[test]
+fn a_dockerfile_in_lower_case_is_found_where_there_is_no_other() {
+    let world = World::empty();
+    world.write("ctx/dockerfile", "FROM scratch\nLABEL file=lower\n");
+    world.build(&["-t", "lower", "ctx"]);
+    assert_eq!(world.ok(&["inspect", "-f", "{{.Config.Labels.file}}", "lower"]), "lower\n");
+    world.write("ctx/Dockerfile", "FROM scratch\nLABEL file=usual\n");
+    world.build(&["-t", "usual", "ctx"]);
+    assert_eq!(world.ok(&["inspect", "-f", "{{.Config.Labels.file}}", "usual"]), "usual\n");
+}

@@ -44,8 +44,14 @@ fn several_platforms_have_directories_of_their_own() {
         "type=local,dest=out",
         "-o",
         "type=oci,dest=both.tar",
+        "-o",
+        "type=tar,dest=files.tar",
         "ctx",
     ]);
+    assert_eq!(
+        tar_names(&world, "files.tar"),
+        ["linux_amd64/", "linux_amd64/arch", "linux_arm64/", "linux_arm64/arch"]
+    );
     assert_eq!(world.read("out/linux_amd64/arch"), "amd64\n");
     assert_eq!(world.read("out/linux_arm64/arch"), "arm64\n");
     let loaded = world.ok(&["load", "-i", "both.tar"]);

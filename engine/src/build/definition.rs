@@ -116,12 +116,19 @@ impl Definition {
     }
 }
 
+/// The name that a Dockerfile may have too, where nothing has the usual one.
+const LOWERCASE_NAME: &str = "dockerfile";
+
 /// Returns where the Dockerfile is, and what messages call it.
 fn place(request: &BuildRequest) -> (Option<PathBuf>, String) {
     let path = match (&request.dockerfile, &request.context) {
         (DockerfileSource::Text(_), _) => None,
         (DockerfileSource::File(path), _) => Some(path.clone()),
-        (DockerfileSource::Default, ContextSource::Directory(context)) => Some(context.join(DEFAULT_NAME)),
+        (DockerfileSource::Default, ContextSource::Directory(context)) => {
+            let usual = context.join(DEFAULT_NAME);
+            let lowercase = context.join(LOWERCASE_NAME);
+            Some(if !usual.exists() && lowercase.exists() { lowercase } else { usual })
+        }
         (DockerfileSource::Default, ContextSource::Empty) => Some(PathBuf::from(DEFAULT_NAME)),
     };
     let name = path.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use layer::tar::{TarOptions, export_stack};
-use layer::{EntryPath, Kind, Links, Metadata, Placed, Stack};
+use layer::tar::{TarOptions, export_stacks};
+use layer::{EntryPath, EntryPathBuf, Kind, Links, Metadata, Placed, Stack};
 use oci::Platform;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
 use store::Snapshot;
@@ -55,13 +55,15 @@ fn directory_name(platform: &Platform) -> String {
 }
 
 fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination) -> Result<(), Error> {
-    let [(_, stack)] = trees else {
-        let reason = "type=tar takes one platform; use type=local for several".to_owned();
+    if !split && trees.len() > 1 {
+        let reason = "type=tar with platform-split=false takes one platform; use type=local".to_owned();
         return Err(Error::Output { reason });
-    };
-    if split {
-        let reason = "platform-split is for type=local".to_owned();
-        return Err(Error::Output { reason });
+    }
+    let mut stacks = Vec::with_capacity(trees.len());
+    for (platform, stack) in trees {
+        let directory = if split { directory_name(platform) } else { String::new() };
+        let directory = EntryPathBuf::clean(directory.as_bytes()).map_err(|error| Error::Bug(error.to_string()))?;
+        stacks.push((directory, stack));
     }
     let failed =
         |path: &Path, error: layer::tar::ExportError| Error::file::<io::Error>("write", path)(io::Error::other(error));
@@ -72,7 +74,7 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
             let draft = PathBuf::from(draft);
             let file = fs::File::create(&draft).map_err(Error::file("create", path))?;
             let out = BufWriter::new(file);
-            if let Err(error) = export_stack(stack, EntryPath::ROOT, TarOptions::FILE_SYSTEM, out) {
+            if let Err(error) = export_stacks(&stacks, TarOptions::FILE_SYSTEM, out) {
                 // What went wrong first is what the user hears of.
                 let _ = fs::remove_file(&draft);
                 return Err(failed(path, error));
@@ -81,7 +83,7 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
         }
         _ => {
             let out = BufWriter::new(io::stdout().lock());
-            let written = export_stack(stack, EntryPath::ROOT, TarOptions::FILE_SYSTEM, out);
+            let written = export_stacks(&stacks, TarOptions::FILE_SYSTEM, out);
             written.map(|_| ()).map_err(|error| failed(Path::new("-"), error))
         }
     }

@@ -10,6 +10,10 @@ pub(super) fn check_mode(text: &str) -> Result<(), LowerProblem> {
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= MODE_MAX);
         return mode.map(drop).ok_or_else(|| LowerProblem::Mode { mode: text.to_owned() });
     }
+    // What begins like a number was meant as one.
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return Err(LowerProblem::Mode { mode: text.to_owned() });
+    }
     match text.split(',').all(is_change) {
         true => Ok(()),
         false => Err(LowerProblem::ModeSyntax { mode: text.to_owned() }),
@@ -48,7 +52,7 @@ mod tests {
         let octal = |text: &str| {
             format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777")
         };
-        ["888", "10000", "99999999999"].iter().for_each(|text| check(text, &octal(text)));
+        ["888", "10000", "99999999999", "64a"].iter().for_each(|text| check(text, &octal(text)));
         ["foo", "u", "u=rwz", "x+r", "+x,"]
             .iter()
             .for_each(|text| check(text, &format!("invalid syntax in chmod parameter: '{text}'")));

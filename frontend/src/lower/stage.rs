@@ -17,7 +17,6 @@ const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// What a history says of layers that no instruction accounts for.
 const EXPORTER_COMMENT: &str = "buildkit.exporter.image.v0";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const DEFAULT_PATH_WINDOWS: &str = r"c:\Windows\System32;c:\Windows;C:\Windows\System32\WindowsPowerShell\v1.0";
 
 /// A stage in the making.
 #[derive(Clone, Debug)]
@@ -172,9 +171,11 @@ pub(super) fn empty_config(platform: &Platform) -> ImageConfig {
         variant: platform.variant.clone(),
         ..ImageConfig::default()
     };
-    let path = if platform.os == "windows" { DEFAULT_PATH_WINDOWS } else { DEFAULT_PATH };
     config.config.working_dir = "/".to_owned();
-    config.config.env = vec![format!("PATH={path}")];
+    // Windows has a path of its own already.
+    if platform.os != "windows" {
+        config.config.env = vec![format!("PATH={DEFAULT_PATH}")];
+    }
     config
 }
 

@@ -50,6 +50,7 @@ pub enum ExportError {
 /// Writes a layer as a tar. The caller's stream gets large pieces; to learn only the digest, hand over [`io::sink`].
 pub fn export_layer(layer: &Layer, options: TarOptions, out: impl Write) -> Result<Exported, ExportError> {
     let entries = layer.entries.iter().enumerate().map(|(index, entry)| Item {
+        path: None,
         entry,
         link: None,
         file: matches!(entry.kind, Kind::File { .. }).then_some((layer, index)),
@@ -73,14 +74,38 @@ pub fn export_stack(
         };
         let is_file = link.is_none() && matches!(file.entry.kind, Kind::File { .. });
         let content = is_file.then(|| (&stack.layers()[file.layer], file.index));
-        Item { entry: Entry { path, ..file.entry }, link, file: content }
+        Item { path: None, entry: Entry { path, ..file.entry }, link, file: content }
     });
     let count = stack.layers().iter().map(|layer| layer.entries.count()).sum();
     export(items, count, options, out)
 }
 
+/// Writes several stacks into one tar, each beneath a directory of its own, which has the attributes of the stack's root.
+pub fn export_stacks(
+    stacks: &[(EntryPathBuf, &Stack)],
+    options: TarOptions,
+    out: impl Write,
+) -> Result<Exported, ExportError> {
+    let items = stacks.iter().flat_map(|(directory, stack)| {
+        let mut links = Links::new(stack);
+        stack.walk(EntryPath::ROOT).map(move |found| {
+            let (file, link) = match links.place(&found, found.entry.path) {
+                Placed::File(file) => (file, None),
+                Placed::LinkTo(first) => (found, Some(directory.as_path().join(first))),
+            };
+            let is_file = link.is_none() && matches!(file.entry.kind, Kind::File { .. });
+            let content = is_file.then(|| (&stack.layers()[file.layer], file.index));
+            Item { path: Some(directory.as_path().join(found.entry.path)), entry: file.entry, link, file: content }
+        })
+    });
+    let count = stacks.iter().flat_map(|(_, stack)| stack.layers()).map(|layer| layer.entries.count()).sum();
+    export(items, count, options, out)
+}
+
 /// An entry that is to be written.
 struct Item<'a> {
+    /// Where it goes, if that is not what the entry says.
+    path: Option<EntryPathBuf>,
     entry: Entry<'a>,
     /// Where a hard link leads in the new archive, if that is not what the entry says.
     link: Option<EntryPathBuf>,
@@ -175,7 +200,10 @@ fn load(item: Item<'_>) -> Result<Loaded<'_>, ContentError> {
 }
 
 fn write(writer: &mut Writer<impl Write>, loaded: Loaded<'_>) -> Result<(), ExportError> {
-    let Loaded { item: Item { mut entry, link, file }, bytes } = loaded;
+    let Loaded { item: Item { path, mut entry, link, file }, bytes } = loaded;
+    if let Some(path) = &path {
+        entry.path = path.as_path();
+    }
     if let Some(link) = &link {
         entry.kind = Kind::HardLink { target: link.as_path() };
     }
