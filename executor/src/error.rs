@@ -129,6 +129,12 @@ pub enum ExecError {
         /// Why not.
         source: io::Error,
     },
+    /// The patterns of an ignore file are wrong.
+    #[error("bug: the frontend let through an ignore pattern: {reason}")]
+    Ignore {
+        /// What is wrong.
+        reason: String,
+    },
     /// Files of the build context change faster than they can be read.
     #[error("`{path}` in the build context keeps changing while it is read")]
     ContextChanges {

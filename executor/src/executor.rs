@@ -12,13 +12,14 @@ use llb::{
 use oci::{Digest, Hasher, Timestamp};
 use runtime::Launcher;
 use solver::{Execution, StepError};
-use store::{ImageRecord, Layer, LayerDraft, LayerRecord, Snapshot};
+use store::{ImageRecord, Layer, LayerDraft, LayerRecord, Snapshot, StoreError};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::{blocking, failed};
 use crate::command::{Bound, Command};
 use crate::context::Context;
+use crate::context::Scan as ContextScan;
 use crate::file::{CopySource, FileError, apply};
 use crate::http;
 use crate::report::Report;
@@ -58,7 +59,7 @@ type Scans = HashMap<(VertexId, Option<Selection>), Arc<Scan>>;
 
 /// The part of a local source that a step can see.
 struct Scan {
-    stack: Stack,
+    files: ContextScan,
     digest: Digest,
 }
 
@@ -84,6 +85,11 @@ impl<'a> Executor<'a> {
             selected: Mutex::default(),
             downloads: Mutex::default(),
         }
+    }
+
+    /// Keeps what was read of contexts for the next build.
+    pub fn remember(&self) -> Result<(), StoreError> {
+        self.contexts.values().try_for_each(|context| context.remember())
     }
 
     fn launcher(&self) -> Result<Arc<Launcher>, ExecError> {
@@ -118,13 +124,15 @@ impl<'a> Executor<'a> {
         }
         let (context, wanted) = (self.context(local)?, selection.cloned());
         let scan = blocking(move || {
-            let stack = context.scan(wanted.as_ref())?;
+            let files = context.scan(wanted.as_ref())?;
             let digest = match &wanted {
-                Some(selection) => select::digest(&stack, selection)
-                    .map_err(|error| select_error(error, "build context", Some(&context)))?,
-                None => layer_digest(&stack),
+                Some(selection) => context.digest(&files, selection, || {
+                    let digest = select::digest(files.stack()?, selection);
+                    digest.map_err(|error| select_error(error, "build context", Some(&context)))
+                })?,
+                None => layer_digest(files.stack()?),
             };
-            Ok(Arc::new(Scan { stack, digest }))
+            Ok(Arc::new(Scan { files, digest }))
         });
         let scan = scan.await?;
         self.scans.lock().unwrap_or_else(PoisonError::into_inner).insert(key, scan.clone());
@@ -232,7 +240,9 @@ impl<'a> Executor<'a> {
             let (stack, scan, name) = match from.op.as_source() {
                 Some(Source::Local(local)) => {
                     let scan = self.scan(input.edge.vertex, local, input.selection.as_ref()).await?;
-                    (scan.stack.clone(), Some(scan), "build context".to_owned())
+                    let seen = scan.clone();
+                    let stack = blocking(move || Ok(seen.files.stack()?.clone())).await?;
+                    (stack, Some(scan), "build context".to_owned())
                 }
                 Some(Source::Inline(files)) => {
                     held = inline(&self.shared, files).await?;
@@ -298,8 +308,9 @@ impl<'a> Executor<'a> {
     /// Makes a layer of what a step sees of a local source, since the host's own directory is never visible to one. It goes away with the step.
     async fn materialise(&self, scan: &Arc<Scan>, path: &str) -> Result<Layer, ExecError> {
         let draft = self.shared.store.draft_layer()?;
-        let (tree, stack, path) = (draft.tree(), scan.stack.clone(), path.to_owned());
+        let (tree, scan, path) = (draft.tree(), scan.clone(), path.to_owned());
         let written = blocking(move || {
+            let stack = scan.files.stack()?;
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
             let is_directory = stack.resolve(path.as_bytes(), layer::Follow::All).ok().and_then(|it| it.found);
             let is_directory = is_directory.is_none_or(|found| found.entry.kind.is_directory());
@@ -307,8 +318,7 @@ impl<'a> Executor<'a> {
             let destination = if is_directory { format!("/{path}/") } else { format!("/{parent}/") };
             let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
             let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: llb::Unpack::Never };
-            let source =
-                |_| Ok(CopySource { stack: &stack, selection: &selection, may_change: true, name: "build context" });
+            let source = |_| Ok(CopySource { stack, selection: &selection, may_change: true, name: "build context" });
             match apply(&tree, Stack::default(), &[FileAction::Copy(copy)], source) {
                 Ok(written) => Ok(written.entries),
                 Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),

@@ -12,7 +12,7 @@ use llb::{CopySelection, Selection};
 use oci::{Digest, Hasher};
 
 /// The version of what digests of selections are made of.
-const VERSION: &[u8] = b"kiln selection 1";
+pub(crate) const VERSION: &[u8] = b"kiln selection 1";
 
 /// Why a selection names nothing.
 #[derive(Debug)]

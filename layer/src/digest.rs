@@ -22,7 +22,7 @@ use crate::path::EntryPath;
 use crate::stack::{Found, Links, Placed, Stack};
 
 /// The version of the table above. It changes with everything that changes a digest.
-const VERSION: &[u8] = b"kiln layer content 1";
+pub const VERSION: &[u8] = b"kiln layer content 1";
 
 /// A content digest in the making.
 pub struct ContentDigest {

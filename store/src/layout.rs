@@ -54,6 +54,10 @@ impl Layout {
         self.root.join("cache-mounts").join(Digest::of(id.as_bytes()).hex())
     }
 
+    pub(crate) fn contexts(&self) -> PathBuf {
+        self.root.join("contexts")
+    }
+
     pub(crate) fn drafts(&self) -> PathBuf {
         self.root.join("drafts")
     }

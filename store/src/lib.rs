@@ -15,6 +15,7 @@
 //!   live/epoch              held shared by every process that reads layers without naming them; renamed by each collection, see `epoch`
 //!   trash/                  what was deleted, until its files are unlinked
 //!   locks/steps             byte ranges by key: one process executes a step
+//!   contexts/<hash>         what builds remember of directories that they read, by the hash of their paths; disposable
 //!   cache-mounts/<hash>/    directories of `RUN --mount=type=cache`, by the hash of their ids
 //!   containers/<id>/        what a container wrote, and its files
 //! ```
@@ -23,6 +24,7 @@
 mod blob;
 mod collect;
 mod container;
+mod context_index;
 mod database;
 mod draft;
 mod durability;

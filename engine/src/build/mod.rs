@@ -15,11 +15,10 @@ use std::sync::Arc;
 
 use executor::{Context, Executor, Secrets};
 use frontend::plan::Plan;
-use llb::pattern::Ignore;
 use llb::{Edge, Source};
 use oci::Digest;
 use solver::{Options, SolveError};
-use store::ImageRecord;
+use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 pub use metadata::Metadata;
@@ -101,7 +100,7 @@ impl Engine {
         (definition, cache, events): (&Definition, &cache::Cache, &EventSink),
         cancel: &CancellationToken,
     ) -> Result<Vec<store::Snapshot>, Error> {
-        let contexts = open_contexts(plan, contexts)?;
+        let contexts = open_contexts(plan, contexts, &self.store)?;
         let secrets = Secrets { values: request.secrets.clone(), agents: request.ssh_agents.clone() };
         let executor = Executor::new(self.fetcher(events), &plan.graph, images, contexts, secrets);
         let targets: Vec<Edge> = plan.results.iter().map(|result| result.edge).collect();
@@ -110,6 +109,10 @@ impl Engine {
         let observe = |event| translator.translate(event);
         let ports = (&executor, cache);
         let solved = solver::solve(&plan.graph, &targets, ports, options, &observe, cancel).await;
+        // Also after a failure: what was read was read.
+        if let Err(trouble) = executor.remember() {
+            steps::cache_trouble(events, &trouble);
+        }
         solved.map_err(|error| match error {
             SolveError::Cancelled => Error::Cancelled,
             SolveError::Step { vertex, name, source } => {
@@ -123,15 +126,18 @@ impl Engine {
 }
 
 /// Opens the directories that the graph reads, each with the ignore patterns that the graph has for it.
-fn open_contexts(plan: &Plan, paths: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, Arc<Context>>, Error> {
+fn open_contexts(
+    plan: &Plan,
+    paths: &BTreeMap<String, PathBuf>,
+    store: &Store,
+) -> Result<BTreeMap<String, Arc<Context>>, Error> {
     let mut contexts = BTreeMap::new();
     for (_, vertex) in plan.graph.vertices() {
         let Some(Source::Local(local)) = vertex.op.as_source() else { continue };
         let unknown = || Error::Bug(format!("the build reads the context `{}`, which has no directory", local.name));
         let path = paths.get(&local.name).ok_or_else(unknown)?;
-        let ignore = Ignore::new(local.ignore.iter().map(String::as_str));
-        let ignore = ignore.map_err(|error| Error::Bug(format!("the frontend let through a pattern: {error}")))?;
-        contexts.insert(local.name.clone(), Arc::new(Context::open(path, ignore)?));
+        let context = Context::open(path, &local.ignore, store.clone())?;
+        contexts.insert(local.name.clone(), Arc::new(context));
     }
     Ok(contexts)
 }

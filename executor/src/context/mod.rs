@@ -1,55 +1,137 @@
 //! A directory of this machine as a source: scanned in place, as far as a step can see it, and read as if it were a layer.
 //!
-//! **Invariant:** nothing is copied and nothing is read that no step selects; what an ignore file leaves out is not there.
+//! What was read is remembered in the store, so that the next build reads only what changed. A file counts as unchanged if device, inode, size, time of modification
+//! and time of change are what they were, and if they were so long enough before it was read that another write would have left another time (as git does; a program
+//! that writes through a memory map can hide from this until the kernel writes the page back, and hides from git too).
+//!
+//! **Invariant:** nothing is copied and nothing is read that no step selects; what an ignore file leaves out is not there. A hash is remembered only if the file was
+//! the same before and after it was read.
+//!
+//! Memory: about 400 bytes and its path twice for each file in the scope of a step; files are read in pieces of at most 4 MiB for each thread.
 
+mod index;
+mod memory;
+mod scan;
 mod scope;
+mod seen;
 mod walk;
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use layer::hash::hash_range;
-use layer::{Content, ContentHash, Entries, EntriesBuilder, EntryPathBuf, KindBuf, Layer, Stack, Tree, Xattrs};
+use layer::{KindBuf, Mtime, Tree};
 use llb::Selection;
 use llb::pattern::Ignore;
+use oci::{Digest, Hasher, Timestamp};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use store::{Store, StoreError};
 
 use crate::ExecError;
+use index::Known;
+use memory::Memory;
+pub(crate) use scan::Scan;
 use scope::Scope;
-use walk::{Seen, Stamp, walk};
+use seen::{Seen, Stamp};
+use walk::{is_gone, walk, xattrs};
+
+/// How often a file is read again that changes while it is read, and a tree looked at again whose files go away.
+const ATTEMPTS_MAX: usize = 3;
 
 /// A directory of this machine that steps read files from.
 pub struct Context {
     root: PathBuf,
     tree: Tree,
     ignore: Ignore,
-    /// The hashes of files that were read, with what the files looked like then.
-    read: Mutex<HashMap<EntryPathBuf, (Stamp, ContentHash)>>,
+    /// What the ignore file says, as selections are remembered under it.
+    ignore_digest: Digest,
+    store: Store,
+    memory: Mutex<Memory>,
+}
+
+/// Why a look is not what the directory is like.
+#[derive(Debug)]
+enum LookError {
+    /// A file went away, or became something else.
+    Gone(String),
+    Failed(ExecError),
 }
 
 impl Context {
-    /// Opens a directory; `ignore` says which of its files do not exist for the build.
-    pub fn open(root: &Path, ignore: Ignore) -> Result<Self, ExecError> {
+    /// Opens a directory; `ignore` says which of its files do not exist for the build. What is remembered of it is in `store`.
+    pub fn open(root: &Path, ignore: &[String], store: Store) -> Result<Self, ExecError> {
         let directory = File::open(root).map_err(ExecError::file("open", root))?;
-        Ok(Self { root: root.to_owned(), tree: Tree::new(directory.into()), ignore, read: Mutex::default() })
+        let absolute = root.canonicalize().map_err(ExecError::file("resolve", root))?;
+        let mut hasher = Hasher::new();
+        ignore.iter().for_each(|pattern| hasher.field(pattern.as_bytes()));
+        // The frontend has checked the patterns; those of a graph that somebody else made may be wrong.
+        let patterns = Ignore::new(ignore.iter().map(String::as_str));
+        let ignore = patterns.map_err(|error| ExecError::Ignore { reason: error.to_string() })?;
+        let memory = Mutex::new(Memory::new(absolute));
+        let ignore_digest = hasher.finish();
+        Ok(Self { root: root.to_owned(), tree: Tree::new(directory.into()), ignore, ignore_digest, store, memory })
     }
 
-    /// Returns the files that `selection` can name, with the directories above them, as a file system of one layer. They belong to root.
-    ///
-    /// It reads every file that it has not read yet.
-    pub(crate) fn scan(&self, selection: Option<&Selection>) -> Result<Stack, ExecError> {
-        let mut scope = Scope::of(selection);
-        let mut seen = walk(&self.root, &self.tree, &self.ignore, &mut scope)?;
-        self.hash(&mut seen)?;
-        let entries = list(&seen)?;
-        Ok(Stack::new(vec![Layer { entries, content: Content::Tree(self.tree.clone()) }]))
+    /// Looks at the files that `selection` can name, with the directories above them. It reads every file that was not read before.
+    pub(crate) fn scan(&self, selection: Option<&Selection>) -> Result<Scan, ExecError> {
+        self.scan_at(selection, now)
+    }
+
+    fn scan_at(&self, selection: Option<&Selection>, clock: impl Fn() -> Mtime) -> Result<Scan, ExecError> {
+        let mut gone = String::new();
+        for _ in 0..ATTEMPTS_MAX {
+            let mut scope = Scope::of(selection);
+            let began = clock();
+            let mut seen = walk(&self.root, &self.tree, &self.ignore, &mut scope)?;
+            match self.hash(&mut seen, began) {
+                Ok(()) => {
+                    if scope.root().whole {
+                        self.memory().saw_all();
+                    }
+                    return Ok(Scan::new(self.tree.clone(), seen));
+                }
+                Err(LookError::Gone(path)) => gone = path,
+                Err(LookError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(ExecError::ContextChanges { path: gone })
+    }
+
+    /// Returns the digest of what `selection` names in a scan: as it was computed before for the same files, else by `compute`.
+    pub(crate) fn digest(
+        &self,
+        scan: &Scan,
+        selection: &Selection,
+        compute: impl FnOnce() -> Result<Digest, ExecError>,
+    ) -> Result<Digest, ExecError> {
+        let mut hasher = Hasher::new();
+        hasher.field(crate::select::VERSION);
+        hasher.field(layer::digest::VERSION);
+        hasher.field(self.ignore_digest.as_bytes());
+        hasher.field(selection.digest().as_bytes());
+        let (key, scope) = (hasher.finish(), scan.fingerprint());
+        if let Some(digest) = self.memory().selected(key, scope) {
+            return Ok(digest);
+        }
+        let digest = compute()?;
+        self.memory().remember_selected(key, scope, digest);
+        Ok(digest)
     }
 
     /// Forgets what was read, since it turned out to have changed.
     pub(crate) fn forget(&self) {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.memory().forget();
+    }
+
+    /// Keeps what was read for the next build.
+    pub fn remember(&self) -> Result<(), StoreError> {
+        self.memory().save(&self.store)
     }
 
     /// Tells whether an ignore file hides what would be at a path.
@@ -58,41 +140,59 @@ impl Context {
         self.ignore.is_ignored(path) && self.root.join(path).symlink_metadata().is_ok()
     }
 
-    fn hash(&self, seen: &mut [Seen]) -> Result<(), ExecError> {
-        let known = |path: &EntryPathBuf, stamp: &Stamp| {
-            let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.get(path).filter(|(then, _)| then == stamp).map(|(_, content)| *content)
-        };
-        seen.par_iter_mut().try_for_each(|file| {
-            let KindBuf::File { size_bytes, content } = &mut file.kind else { return Ok(()) };
-            if let Some(hash) = known(&file.path, &file.stamp) {
-                *content = hash;
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out the hashes of files: from memory, else by reading them on all cores.
+    fn hash(&self, seen: &mut [Seen], began: Mtime) -> Result<(), LookError> {
+        let mut unknown = self.memory().recall(&self.store, seen);
+        unknown.par_iter_mut().try_for_each(|file| self.read(file))?;
+        let mut memory = self.memory();
+        for file in unknown {
+            if let KindBuf::File { content, .. } = file.kind {
+                let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
+                memory.read(file.path.clone(), known, file.stamp.is_settled(began));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a file, again if it changes meanwhile.
+    fn read(&self, file: &mut Seen) -> Result<(), LookError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = file.stamp;
+            self.read_once(file).map_err(|error| self.read_error(file, error))?;
+            if file.stamp == before {
                 return Ok(());
             }
-            let path = || self.root.join(file.path.to_string().trim_start_matches('/'));
-            let opened = self.tree.open_file(file.path.as_path());
-            let range = opened.map_err(|source| ExecError::file::<std::io::Error>("read", &path())(source))?;
-            let hashed =
-                hash_range(&range).map_err(|source| ExecError::file::<std::io::Error>("read", &path())(source))?;
-            (*size_bytes, *content) = hashed;
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            read.insert(file.path.clone(), (file.stamp, hashed.1));
-            Ok(())
-        })
+        }
+        // It never stands still. What was read last counts here, and whoever copies it looks whether it is still that.
+        file.stamp = Stamp { inode: 0, ..file.stamp };
+        Ok(())
+    }
+
+    fn read_once(&self, file: &mut Seen) -> io::Result<()> {
+        let range = self.tree.open_file(file.path.as_path())?;
+        file.xattrs = xattrs(&range);
+        let (size_bytes, content) = hash_range(&range)?;
+        let stat = statx(&range, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)?;
+        file.stamp = Stamp::of(&stat);
+        file.mode = stat.stx_mode & layer::entry::MODE_BITS;
+        file.kind = KindBuf::File { size_bytes, content };
+        Ok(())
+    }
+
+    fn read_error(&self, file: &Seen, error: io::Error) -> LookError {
+        let path = file.path.to_string();
+        if is_gone(&error) || error.kind() == io::ErrorKind::InvalidData {
+            return LookError::Gone(path);
+        }
+        LookError::Failed(ExecError::file::<io::Error>("read", &self.root.join(path.trim_start_matches('/')))(error))
     }
 }
 
-fn list(seen: &[Seen]) -> Result<Entries, ExecError> {
-    let mut builder = EntriesBuilder::new();
-    for file in seen {
-        let metadata = layer::Metadata {
-            mode: file.mode,
-            uid: 0,
-            gid: 0,
-            mtime: file.stamp.mtime,
-            xattrs: file.xattrs.as_ref().map_or(Xattrs::EMPTY, |xattrs| xattrs.as_xattrs()),
-        };
-        builder.push(&layer::Entry { path: file.path.as_path(), kind: file.kind.as_kind(), metadata })?;
-    }
-    Ok(builder.finish()?)
+fn now() -> Mtime {
+    let now = Timestamp::now();
+    Mtime { seconds: now.unix_seconds(), nanoseconds: now.subsec_nanoseconds() }
 }

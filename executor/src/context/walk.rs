@@ -1,235 +1,280 @@
-//! Going through a directory tree, as far as a scope reaches and an ignore file lets.
+//! Going through a directory tree on all cores, as far as a scope reaches and an ignore file lets.
+//!
+//! **Invariant:** never follows a symbolic link on the way, and holds one open directory for each thread, however deep the tree.
 
-use std::ffi::{CStr, CString};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 
-use layer::{ContentHash, Device, EntryPathBuf, KindBuf, Mtime, Tree, XattrsBuf};
+use layer::{EntryPathBuf, KindBuf, Tree, XattrsBuf};
 use llb::pattern::{Ignore, Verdict};
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, fgetxattr, flistxattr, openat, readlinkat, statx,
-};
+use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, readlinkat, statx};
 use rustix::io::Errno;
 
 use super::scope::{Place, Reach, Scope};
+use super::seen::{Seen, kind_of};
 use crate::ExecError;
 
 /// The longest list of attribute names, and the longest value, that the kernel gives.
 const XATTR_BYTES_MAX: usize = 64 << 10;
-
-/// A file as it was seen; the hash of its content is still to be found out.
-pub(super) struct Seen {
-    pub(super) path: EntryPathBuf,
-    pub(super) kind: KindBuf,
-    pub(super) mode: u16,
-    pub(super) xattrs: Option<XattrsBuf>,
-    pub(super) stamp: Stamp,
-}
-
-/// By what a file is recognised as unchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: (u32, u32),
-    inode: u64,
-    size_bytes: u64,
-    pub(super) mtime: Mtime,
-    ctime: Mtime,
-}
-
-/// A directory that is to be read.
-struct Pending {
-    parent: Option<Arc<OwnedFd>>,
-    path: EntryPathBuf,
-    reach: Reach,
-    verdict: Verdict,
-    /// The directory itself, where it counts only if something in it does.
-    itself: Option<Seen>,
-}
+/// How much of a directory's list is read at once.
+const LIST_BYTES: usize = 32 << 10;
 
 /// Returns what is in the scope, sorted by path.
 pub(super) fn walk(root: &Path, tree: &Tree, ignore: &Ignore, scope: &mut Scope) -> Result<Vec<Seen>, ExecError> {
     loop {
-        let mut walker = Walker { root, ignore, scope, seen: Vec::new(), above: Vec::new(), follows: false };
-        walker.run(tree)?;
+        let walker = Walker { root, tree, ignore, scope, read: Mutex::default(), leads: Mutex::default() };
+        let itself = walker.root()?;
+        let start = Pending { path: EntryPathBuf::default(), reach: scope.root(), verdict: Verdict::default() };
+        let failed = Mutex::new(None);
+        rayon::scope(|threads| walker.directory(threads, start, &failed));
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let read = walker.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut leads = walker.leads.into_inner().unwrap_or_else(PoisonError::into_inner);
+        leads.sort_by(|one, other| (&one.directory, &one.target).cmp(&(&other.directory, &other.target)));
+        let mut follows = false;
+        for lead in leads {
+            follows |= scope.follow(&lead.reach, lead.directory.as_path().as_bytes(), &lead.target);
+        }
         // A link leads to something that was not in the scope before: look again. Links are few, and what was read once is not read again.
-        if !walker.follows {
-            let mut seen = walker.seen;
-            // Directories are read after the files beside them.
-            seen.sort_by(|one, other| one.path.cmp(&other.path));
-            return Ok(seen);
+        if !follows {
+            return Ok(in_order(itself, read));
         }
     }
 }
 
 struct Walker<'a> {
     root: &'a Path,
+    tree: &'a Tree,
     ignore: &'a Ignore,
-    scope: &'a mut Scope,
-    seen: Vec<Seen>,
-    /// Directories above the current one that count only if something beneath does.
-    above: Vec<Seen>,
-    follows: bool,
+    scope: &'a Scope,
+    /// The directories that were read, with what is in them.
+    read: Mutex<HashMap<EntryPathBuf, Listed>>,
+    /// Symbolic links that may lead to something else in the scope.
+    leads: Mutex<Vec<Lead>>,
 }
 
-impl Walker<'_> {
-    fn run(&mut self, tree: &Tree) -> Result<(), ExecError> {
-        let (path, reach) = (EntryPathBuf::default(), self.scope.root());
-        let stat = self.stat(tree.as_fd(), c"", &path)?;
-        self.seen.push(seen(path.clone(), KindBuf::Directory { opaque: false }, &stat, None));
-        let mut pending = vec![Pending { parent: None, path, reach, verdict: Verdict::default(), itself: None }];
-        while let Some(next) = pending.pop() {
-            let children = self.read(tree, next)?;
-            pending.extend(children.into_iter().rev());
-        }
-        Ok(())
+/// What is in a directory, sorted by name.
+struct Listed {
+    xattrs: Option<XattrsBuf>,
+    children: Vec<Seen>,
+}
+
+struct Lead {
+    reach: Reach,
+    directory: EntryPathBuf,
+    target: Vec<u8>,
+}
+
+/// A directory that is to be read.
+struct Pending {
+    path: EntryPathBuf,
+    reach: Reach,
+    verdict: Verdict,
+}
+
+/// A name in a directory, and what is there as far as the list says it.
+struct Name {
+    start: usize,
+    kind: FileType,
+}
+
+impl<'a> Walker<'a> {
+    fn root(&self) -> Result<Seen, ExecError> {
+        let path = EntryPathBuf::default();
+        let stat = self.stat(self.tree, c"", &path)?;
+        Ok(Seen::new(path, KindBuf::Directory { opaque: false }, &stat, true))
     }
 
-    /// Reads a directory and returns those in it that are to be read too.
-    fn read(&mut self, tree: &Tree, mut pending: Pending) -> Result<Vec<Pending>, ExecError> {
-        self.above.retain(|above| pending.path.as_path().is_within(above.path.as_path()));
-        let Some(directory) = self.open(tree, &pending)? else { return Ok(Vec::new()) };
-        if let Some(itself) = pending.itself.take() {
-            self.above.push(itself);
+    /// Reads a directory, and those in it on whatever thread has time.
+    fn directory<'s>(&'s self, threads: &rayon::Scope<'s>, pending: Pending, failed: &'s Mutex<Option<ExecError>>) {
+        if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
         }
-        let directory = Arc::new(directory);
-        let mut directories = Vec::new();
-        for name in self.names(&directory, &pending.path)? {
-            let child = self.visit(&directory, &pending, &name)?;
-            directories.extend(child);
+        match self.read(pending) {
+            Ok(below) => {
+                for pending in below {
+                    threads.spawn(move |threads| self.directory(threads, pending, failed));
+                }
+            }
+            Err(error) => {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
         }
-        Ok(directories)
     }
 
-    /// Looks at one name in a directory: takes it, passes it over, or returns it as a directory to be read.
-    fn visit(&mut self, directory: &Arc<OwnedFd>, above: &Pending, name: &CStr) -> Result<Option<Pending>, ExecError> {
+    fn read(&self, pending: Pending) -> Result<Vec<Pending>, ExecError> {
+        let directory = match self.tree.open_directory(pending.path.as_path()) {
+            Ok(directory) => directory,
+            // Somebody removed it, or put something else in its place.
+            Err(error) if is_gone(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(self.error("open", &pending.path)(error)),
+        };
+        let (names, kinds) = self.names(&directory, &pending.path)?;
+        let (mut children, mut below) = (Vec::with_capacity(kinds.len()), Vec::new());
+        for name in kinds {
+            let text = CStr::from_bytes_until_nul(&names[name.start..]).unwrap_or_default();
+            self.visit(&directory, &pending, (text, name.kind), &mut children, &mut below)?;
+        }
+        let listed = Listed { xattrs: xattrs(&directory), children };
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(pending.path, listed);
+        Ok(below)
+    }
+
+    /// Looks at one name in a directory: takes it, passes it over, or has it read if it is a directory.
+    fn visit(
+        &self,
+        directory: &OwnedFd,
+        above: &Pending,
+        (name, listed): (&CStr, FileType),
+        children: &mut Vec<Seen>,
+        below: &mut Vec<Pending>,
+    ) -> Result<(), ExecError> {
         let (reach, is_named) = match self.scope.place(&above.reach, name.to_bytes()) {
-            Place::Outside => return Ok(None),
+            Place::Outside => return Ok(()),
             Place::Above(reach) | Place::Inside(reach) => (reach, false),
             Place::Named(reach) => (reach, true),
         };
         // A name that the list cannot hold is too long for any layer.
-        let Ok(path) = above.path.as_path().child(name.to_bytes()) else { return Ok(None) };
+        let Ok(path) = above.path.as_path().child(name.to_bytes()) else { return Ok(()) };
         let verdict = self.ignore.below(above.verdict, &String::from_utf8_lossy(path.as_path().as_bytes()));
-        let stat = match self.stat(directory.as_fd(), name, &path) {
+        // Nothing more is asked about what is left out anyway.
+        if verdict.is_ignored() && !matches!(listed, FileType::Directory | FileType::Unknown) {
+            return Ok(());
+        }
+        if listed == FileType::Directory && self.is_left_out(verdict, &path) {
+            return Ok(());
+        }
+        let stat = match self.stat(directory, name, &path) {
             Ok(stat) => stat,
             // It was there a moment ago: somebody removed it, so it is not part of the context.
-            Err(ExecError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(ExecError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let kind = FileType::from_raw_mode(stat.stx_mode.into());
-        if kind == FileType::Directory {
-            let text = String::from_utf8_lossy(path.as_path().as_bytes());
-            if verdict.is_ignored() && !self.ignore.can_match_below(verdict, &text) {
-                return Ok(None);
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Directory if self.is_left_out(verdict, &path) => {}
+            FileType::Directory => {
+                let counts = reach.whole && !verdict.is_ignored();
+                children.push(Seen::new(path.clone(), KindBuf::Directory { opaque: false }, &stat, counts));
+                below.push(Pending { path, reach, verdict });
             }
-            let itself = seen(path.clone(), KindBuf::Directory { opaque: false }, &stat, None);
-            let counts = reach.whole && !verdict.is_ignored();
-            let itself = if counts { self.take(itself) } else { Some(itself) };
-            return Ok(Some(Pending { parent: Some(directory.clone()), path, reach, verdict, itself }));
-        }
-        if verdict.is_ignored() {
-            return Ok(None);
-        }
-        if kind == FileType::Symlink {
-            let target = readlinkat(&**directory, name, Vec::new()).map_err(self.error("read", &path))?.into_bytes();
-            if is_named || !reach.whole {
-                self.follows |= self.scope.follow(&reach, above.path.as_path().as_bytes(), &target);
+            _ if verdict.is_ignored() => {}
+            FileType::Symlink => {
+                let target = match readlinkat(directory, name, Vec::new()) {
+                    Ok(target) => target.into_bytes(),
+                    // It was another file a moment ago.
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(()),
+                    Err(errno) => return Err(self.error("read", &path)(errno.into())),
+                };
+                if is_named || !reach.whole {
+                    let lead = Lead { reach, directory: above.path.clone(), target: target.clone() };
+                    self.leads.lock().unwrap_or_else(PoisonError::into_inner).push(lead);
+                }
+                children.push(Seen::new(path, KindBuf::Symlink { target }, &stat, true));
             }
-            self.take(seen(path, KindBuf::Symlink { target }, &stat, None));
-        } else if reach.whole
-            && let Some(kind) = special(kind, &stat)
-        {
-            let xattrs = self.xattrs(directory, name, &kind);
-            self.take(seen(path, kind, &stat, xattrs));
+            _ if !reach.whole => {}
+            _ => children.extend(kind_of(&stat).map(|kind| Seen::new(path, kind, &stat, true))),
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// Takes a file, with the directories above it that were not taken yet; nothing is left to be taken later.
-    fn take(&mut self, seen: Seen) -> Option<Seen> {
-        self.seen.append(&mut self.above);
-        self.seen.push(seen);
-        None
+    /// Tells whether neither a directory nor anything in it is part of the context.
+    fn is_left_out(&self, verdict: Verdict, path: &EntryPathBuf) -> bool {
+        let text = || String::from_utf8_lossy(path.as_path().as_bytes()).into_owned();
+        verdict.is_ignored() && !self.ignore.can_match_below(verdict, &text())
     }
 
-    fn open(&self, tree: &Tree, pending: &Pending) -> Result<Option<OwnedFd>, ExecError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = match &pending.parent {
-            Some(parent) => {
-                let name = CString::new(pending.path.as_path().name()).unwrap_or_default();
-                openat(&**parent, &name, flags, Mode::empty())
-            }
-            None => openat(tree, c".", flags, Mode::empty()),
-        };
-        match opened {
-            Ok(directory) => Ok(Some(directory)),
-            // Somebody removed it, or put something else in its place.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            Err(errno) => Err(self.error("open", &pending.path)(errno)),
-        }
-    }
-
-    fn names(&self, directory: &OwnedFd, path: &EntryPathBuf) -> Result<Vec<CString>, ExecError> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(directory).map_err(self.error("read", path))? {
-            let entry = entry.map_err(self.error("read", path))?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_owned());
+    /// Returns the names in a directory, each with a NUL behind it, and where each begins, sorted.
+    fn names(&self, directory: &OwnedFd, path: &EntryPathBuf) -> Result<(Vec<u8>, Vec<Name>), ExecError> {
+        let (mut bytes, mut names) = (Vec::new(), Vec::new());
+        let mut buffer = vec![MaybeUninit::uninit(); LIST_BYTES];
+        let mut list = RawDir::new(directory, &mut buffer);
+        while let Some(entry) = list.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // The directory itself was removed meanwhile.
+                Err(Errno::NOENT) => break,
+                Err(errno) => return Err(self.error("read", path)(errno.into())),
+            };
+            let name = entry.file_name().to_bytes_with_nul();
+            if !matches!(name, b".\0" | b"..\0") {
+                names.push(Name { start: bytes.len(), kind: entry.file_type() });
+                bytes.extend_from_slice(name);
             }
         }
-        names.sort_unstable();
-        Ok(names)
+        let name = |name: &Name| CStr::from_bytes_until_nul(&bytes[name.start..]).unwrap_or_default();
+        names.sort_unstable_by(|one, other| name(one).cmp(name(other)));
+        Ok((bytes, names))
     }
 
     fn stat(&self, directory: impl AsFd, name: &CStr, path: &EntryPathBuf) -> Result<Statx, ExecError> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        statx(directory, name, flags, StatxFlags::BASIC_STATS).map_err(self.error("look at", path))
+        let stat = statx(directory, name, flags, StatxFlags::BASIC_STATS);
+        stat.map_err(|errno| self.error("look at", path)(errno.into()))
     }
 
-    /// Returns the attributes that layers keep. A file that cannot be opened fails later, when its content is read.
-    fn xattrs(&self, directory: &OwnedFd, name: &CStr, kind: &KindBuf) -> Option<XattrsBuf> {
-        if !matches!(kind, KindBuf::File { .. }) {
-            return None;
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(directory, name, flags, Mode::empty()).ok()?;
-        let mut names = [0; XATTR_BYTES_MAX];
-        let length = flistxattr(&file, &mut names[..]).ok().filter(|length| *length > 0)?;
-        let mut value = vec![0; XATTR_BYTES_MAX];
-        let pairs = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).filter_map(|name| {
-            let length = fgetxattr(&file, name, &mut value[..]).ok()?;
-            Some((name.to_vec(), value[..length].to_vec()))
-        });
-        Some(pairs.collect())
-    }
-
-    fn error<'e>(&'e self, action: &'static str, path: &'e EntryPathBuf) -> impl FnOnce(Errno) -> ExecError + use<'e> {
+    fn error<'e>(
+        &'e self,
+        action: &'static str,
+        path: &'e EntryPathBuf,
+    ) -> impl FnOnce(io::Error) -> ExecError + use<'e> {
         let path = self.root.join(path.to_string().trim_start_matches('/'));
-        move |errno| ExecError::File { action, path, source: errno.into() }
+        move |source| ExecError::File { action, path, source }
     }
 }
 
-fn special(kind: FileType, stat: &Statx) -> Option<KindBuf> {
-    let device = Device { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor };
-    match kind {
-        FileType::RegularFile => Some(KindBuf::File { size_bytes: stat.stx_size, content: ContentHash([0; 32]) }),
-        FileType::Fifo => Some(KindBuf::Fifo),
-        FileType::CharacterDevice => Some(KindBuf::CharDevice(device)),
-        FileType::BlockDevice => Some(KindBuf::BlockDevice(device)),
-        // Sockets are no part of a layer.
-        _ => None,
-    }
+/// Tells whether an error says that a file is not there any more, or is not what it was.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE | Errno::NXIO))
 }
 
-fn seen(path: EntryPathBuf, kind: KindBuf, stat: &Statx, xattrs: Option<XattrsBuf>) -> Seen {
-    let time = |time: &rustix::fs::StatxTimestamp| Mtime { seconds: time.tv_sec, nanoseconds: time.tv_nsec };
-    let stamp = Stamp {
-        device: (stat.stx_dev_major, stat.stx_dev_minor),
-        inode: stat.stx_ino,
-        size_bytes: stat.stx_size,
-        mtime: time(&stat.stx_mtime),
-        ctime: time(&stat.stx_ctime),
-    };
-    Seen { path, kind, mode: stat.stx_mode & layer::entry::MODE_BITS, xattrs, stamp }
+/// Returns the attributes of an open file or directory that layers keep.
+pub(super) fn xattrs(file: impl AsFd) -> Option<XattrsBuf> {
+    // Hardly any file has some.
+    let length = flistxattr(&file, &mut [] as &mut [u8]).ok().filter(|length| *length > 0)?;
+    let mut names = vec![0; XATTR_BYTES_MAX.max(length)];
+    let length = flistxattr(&file, &mut names[..]).ok()?;
+    let mut value = vec![0; XATTR_BYTES_MAX];
+    let pairs = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).filter_map(|name| {
+        let length = fgetxattr(&file, name, &mut value[..]).ok()?;
+        Some((name.to_vec(), value[..length].to_vec()))
+    });
+    let kept: XattrsBuf = pairs.collect();
+    (!kept.as_xattrs().is_empty()).then_some(kept)
+}
+
+/// Puts directories that were read in any order one behind the other, each before what is in it, without those that nothing is in that counts.
+fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Vec<Seen> {
+    let mut all = Vec::with_capacity(read.values().map(|listed| listed.children.len()).sum::<usize>() + 1);
+    let mut open = vec![vec![itself].into_iter()];
+    while let Some(last) = open.last_mut() {
+        let Some(mut seen) = last.next() else {
+            open.pop();
+            continue;
+        };
+        if let Some(listed) = read.remove(&seen.path) {
+            seen.xattrs = listed.xattrs;
+            open.push(listed.children.into_iter());
+        }
+        all.push(seen);
+    }
+    // From the end on: a directory counts if what comes behind it and counts is in it.
+    let mut next: Option<usize> = None;
+    for place in (0..all.len()).rev() {
+        let holds = |next: usize| all[next].path.as_path().is_within(all[place].path.as_path());
+        let counts = all[place].counts || next.is_some_and(holds);
+        all[place].counts = counts;
+        if counts {
+            next = Some(place);
+        }
+    }
+    all.retain(|seen| seen.counts);
+    all
 }

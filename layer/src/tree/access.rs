@@ -57,7 +57,7 @@ impl Tree {
     }
 
     /// Opens a directory for reading its list and changing its attributes.
-    pub(crate) fn open_directory(&self, path: EntryPath<'_>) -> io::Result<OwnedFd> {
+    pub fn open_directory(&self, path: EntryPath<'_>) -> io::Result<OwnedFd> {
         self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
     }
 

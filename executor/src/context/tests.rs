@@ -1,0 +1,246 @@
+//! What is read of a directory, what is remembered of it, and what becomes of files that change.
+
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use layer::ContentHash;
+use llb::CopySelection;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory, and a store that remembers it.
+struct World {
+    dir: TempDir,
+    store: Store,
+}
+
+impl World {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let world = Self { dir, store };
+        fs::create_dir(world.path("")).unwrap();
+        files.iter().for_each(|(name, content)| world.write(name, content));
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("context").join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn open(&self, ignore: &[&str]) -> Context {
+        let ignore: Vec<String> = ignore.iter().map(ToString::to_string).collect();
+        Context::open(&self.path(""), &ignore, self.store.clone()).unwrap()
+    }
+
+    /// Scans as a build of its own that begins long after the last change, and returns what was read and the digest.
+    fn build(&self, ignore: &[&str]) -> (String, Digest) {
+        let context = self.open(ignore);
+        let scan = context.scan_at(Some(&everything()), later).unwrap();
+        let digest = digest(&context, &scan);
+        context.remember().unwrap();
+        (context.memory().were_read(), digest)
+    }
+}
+
+fn everything() -> Selection {
+    Selection::Copy(CopySelection::default())
+}
+
+fn digest(context: &Context, scan: &Scan) -> Digest {
+    let compute = || Ok(crate::select::digest(scan.stack()?, &everything()).unwrap());
+    context.digest(scan, &everything(), compute).unwrap()
+}
+
+/// A time at which nothing that was written before is racy.
+fn later() -> Mtime {
+    Mtime { seconds: now().seconds + 3600, nanoseconds: 0 }
+}
+
+fn listing(scan: &Scan) -> Vec<String> {
+    let stack = scan.stack().unwrap();
+    stack
+        .walk(layer::EntryPath::ROOT)
+        .skip(1)
+        .map(|found| format!("{} {}", found.entry.kind.name(), found.entry.path))
+        .collect()
+}
+
+#[test]
+fn unchanged_files_are_not_read_again() {
+    let world = World::new(&[("a", "1"), ("d/b", "2"), ("d/c", "3")]);
+    let (read, first) = world.build(&[]);
+    assert_eq!(read, "a d/b d/c");
+    assert_eq!(world.build(&[]), (String::new(), first));
+    world.write("d/b", "two");
+    let (read, second) = world.build(&[]);
+    assert_eq!(read, "d/b");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_file_that_is_touched_is_read_and_changes_nothing() {
+    let world = World::new(&[("a", "1"), ("b", "2")]);
+    let (_, first) = world.build(&[]);
+    File::options().write(true).open(world.path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let context = world.open(&[]);
+    let scan = context.scan_at(Some(&everything()), later).unwrap();
+    assert_eq!(context.memory().were_read(), "a");
+    let is_computed = Cell::new(false);
+    let again = context.digest(&scan, &everything(), || {
+        is_computed.set(true);
+        Ok(first)
+    });
+    assert_eq!((again.unwrap(), is_computed.get()), (first, false));
+}
+
+#[test]
+fn a_file_whose_modification_time_was_put_back_is_read_again() {
+    let world = World::new(&[("a", "old")]);
+    let (_, first) = world.build(&[]);
+    let modified = fs::metadata(world.path("a")).unwrap().modified().unwrap();
+    let file = File::options().write(true).open(world.path("a")).unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    file.set_modified(modified).unwrap();
+    let (read, second) = world.build(&[]);
+    assert_eq!(read, "a");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_file_that_changed_just_now_is_read_again_the_next_time() {
+    let world = World::new(&[("a", "1")]);
+    let context = world.open(&[]);
+    let changed = fs::metadata(world.path("a")).unwrap().modified().unwrap();
+    let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_millis(1);
+    let just_after = || Mtime { seconds: since.as_secs().cast_signed(), nanoseconds: since.subsec_nanos() };
+    let scan = context.scan_at(Some(&everything()), just_after).unwrap();
+    digest(&context, &scan);
+    context.remember().unwrap();
+    assert_eq!(world.build(&[]).0, "a");
+    assert_eq!(world.build(&[]).0, "");
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_another_is_read() {
+    let world = World::new(&[("a", "1"), ("other", "2")]);
+    let (_, first) = world.build(&["other"]);
+    fs::rename(world.path("other"), world.path("a")).unwrap();
+    let (read, second) = world.build(&["other"]);
+    assert_eq!(read, "a");
+    assert_ne!(first, second);
+}
+
+#[test]
+fn files_that_go_away_before_they_are_read_are_not_there() {
+    let world = World::new(&[("a", "1"), ("b", "2")]);
+    let context = world.open(&[]);
+    let mut scope = Scope::of(None);
+    let mut seen = walk(&context.root, &context.tree, &context.ignore, &mut scope).unwrap();
+    fs::remove_file(world.path("a")).unwrap();
+    assert!(matches!(context.hash(&mut seen, later()), Err(LookError::Gone(path)) if path == "/a"));
+    // The look is repeated, and a directory in place of a file is seen too.
+    fs::remove_file(world.path("b")).unwrap();
+    fs::create_dir(world.path("b")).unwrap();
+    assert!(matches!(context.hash(&mut seen, later()), Err(LookError::Gone(_))));
+    assert_eq!(listing(&context.scan(None).unwrap()), ["directory /b"]);
+}
+
+#[test]
+fn a_file_that_changed_since_the_look_is_remembered_as_it_was_read() {
+    let world = World::new(&[("a", "1")]);
+    let context = world.open(&[]);
+    let mut scope = Scope::of(None);
+    let mut seen = walk(&context.root, &context.tree, &context.ignore, &mut scope).unwrap();
+    world.write("a", "longer");
+    context.hash(&mut seen, later()).unwrap();
+    let content = ContentHash::of(b"longer");
+    assert_eq!(seen[1].kind, KindBuf::File { size_bytes: 6, content });
+    context.remember().unwrap();
+    assert_eq!(world.build(&[]).0, "");
+}
+
+#[test]
+fn what_is_left_out_or_not_selected_is_never_read() {
+    let world = World::new(&[("a", "1"), ("skip/b", "2"), ("skip/keep", "3"), ("c.log", "4")]);
+    assert_eq!(world.build(&["skip", "!skip/keep", "*.log"]).0, "a skip/keep");
+    let context = world.open(&[]);
+    let selection = Selection::Copy(CopySelection { pattern: "skip/b".to_owned(), ..CopySelection::default() });
+    context.scan(Some(&selection)).unwrap();
+    assert_eq!(context.memory().were_read(), "skip/b");
+}
+
+#[test]
+fn other_ignore_patterns_are_other_digests() {
+    let world = World::new(&[("a", "1"), ("b", "2")]);
+    assert_ne!(world.build(&[]).1, world.build(&["b"]).1);
+    assert_eq!(world.build(&["b"]), (String::new(), world.build(&["b", "nothing"]).1));
+}
+
+#[test]
+fn hard_links_devices_and_links_are_kept_and_sockets_are_not() {
+    testkit::require_root();
+    let world = World::new(&[("a", "1")]);
+    fs::hard_link(world.path("a"), world.path("b")).unwrap();
+    symlink("nowhere", world.path("link")).unwrap();
+    std::os::unix::net::UnixListener::bind(world.path("socket")).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    let make =
+        |name: &str, kind, device| rustix::fs::mknodat(rustix::fs::CWD, world.path(name), kind, mode, device).unwrap();
+    make("fifo", rustix::fs::FileType::Fifo, 0);
+    make("null", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
+    let expected = ["file /a", "hard link /b", "fifo /fifo", "symlink /link", "character device /null"];
+    assert_eq!(listing(&world.open(&[]).scan(None).unwrap()), expected);
+}
+
+#[test]
+fn paths_longer_than_the_kernel_takes_are_read() {
+    let world = World::new(&[]);
+    let name = "d".repeat(200);
+    let mut directory: std::os::fd::OwnedFd = File::open(world.path("")).unwrap().into();
+    for _ in 0..30 {
+        rustix::fs::mkdirat(&directory, &name, rustix::fs::Mode::RWXU).unwrap();
+        directory =
+            rustix::fs::openat(&directory, &name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    let file = rustix::fs::openat(&directory, "file", flags, rustix::fs::Mode::RUSR).unwrap();
+    rustix::io::write(&file, b"deep").unwrap();
+    let (read, first) = world.build(&[]);
+    assert_eq!(read.len(), 30 * 201 + 4);
+    assert_eq!(world.build(&[]), (String::new(), first));
+}
+
+#[test]
+fn a_damaged_index_costs_time_only() {
+    let world = World::new(&[("a", "1")]);
+    let (_, first) = world.build(&[]);
+    let index = fs::read_dir(world.dir.path().join("store/contexts")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&index).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&index, bytes).unwrap();
+    assert_eq!(world.build(&[]), ("a".to_owned(), first));
+}
+
+#[test]
+fn what_is_gone_is_forgotten() {
+    let world = World::new(&[("a", "1"), ("b", "2")]);
+    world.build(&[]);
+    fs::remove_file(world.path("b")).unwrap();
+    world.write("c", "3");
+    world.build(&[]);
+    let bytes = world.store.read_context_index(&world.path("").canonicalize().unwrap()).unwrap();
+    let index = index::Index::load(bytes);
+    let paths: Vec<String> = (0..index.len()).map(|place| index.path(place).to_text()).collect();
+    assert_eq!(paths, ["/a", "/c"]);
+}
