@@ -9,4 +9,4 @@ mod prune;
 mod record;
 
 pub use cache::Cache;
-pub use prune::{ResultSummary, prune, results};
+pub use prune::{ResultSummary, prune, pruned_at, results};

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use oci::{Digest, Timestamp};
 use store::{LayerId, Reader, StoreError, Writer};
 
-use crate::record::{DEFINITIONS, OPS, RESULTS, ResultRecord, SNAPSHOTS, SnapshotRecord, USED, op_key};
+use crate::record::{
+    DEFINITIONS, OPS, PRUNED, PRUNED_MAX, RESULTS, ResultRecord, SNAPSHOTS, SnapshotRecord, USED, op_key,
+};
 
 /// A result, for those who ask what is in the cache or decide what stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +51,31 @@ pub fn prune(
         writer.delete(RESULTS, key.as_bytes())?;
         writer.delete(USED, key.as_bytes())?;
     }
+    let now = Timestamp::now();
     for (definition, content) in writer.reader().entries(DEFINITIONS)? {
         if content.try_into().map(Digest::from_bytes).is_ok_and(|content| removed.contains(&content)) {
             writer.delete(DEFINITIONS, &definition)?;
+            writer.put_record(PRUNED, &definition, &now)?;
         }
     }
+    forget_pruned(writer)?;
     for (digest, snapshot) in writer.reader().records::<SnapshotRecord>(SNAPSHOTS)? {
         if !snapshot.layers.iter().all(|layer| layers.contains(layer)) {
             writer.delete(SNAPSHOTS, &digest)?;
         }
     }
     Ok(layers)
+}
+
+/// Returns when the result under a definition key was pruned; `Ok(None)` where none was, or it is too long ago.
+pub fn pruned_at(reader: &Reader<'_>, definition: &Digest) -> Result<Option<Timestamp>, StoreError> {
+    reader.get_record(PRUNED, definition.as_bytes())
+}
+
+/// Forgets the oldest of too many keys of pruned results.
+fn forget_pruned(writer: &mut Writer<'_, '_>) -> Result<(), StoreError> {
+    let mut pruned = writer.reader().records::<Timestamp>(PRUNED)?;
+    let Some(excess) = pruned.len().checked_sub(PRUNED_MAX).filter(|excess| *excess > 0) else { return Ok(()) };
+    pruned.sort_by_key(|(_, at)| *at);
+    pruned[..excess].iter().try_for_each(|(key, _)| writer.delete(PRUNED, key).map(|_| ()))
 }

@@ -15,6 +15,12 @@ pub(crate) const SNAPSHOTS: Table = Table(Store::CACHE_TABLES + 3);
 /// When a result was last used, by content key; written at most once in [`USED_PRECISION_SECONDS`].
 pub(crate) const USED: Table = Table(Store::CACHE_TABLES + 4);
 
+/// When a result was pruned, by the definition key that found it.
+pub(crate) const PRUNED: Table = Table(Store::CACHE_TABLES + 5);
+
+/// How many definition keys of pruned results are remembered; with more, those that were pruned first are forgotten.
+pub(crate) const PRUNED_MAX: usize = 20_000;
+
 /// How far the time of last use may be off, so that finding a result hardly ever writes.
 pub(crate) const USED_PRECISION_SECONDS: i64 = 3600;
 

@@ -1,11 +1,17 @@
 //! The command line as it is typed: names, aliases and defaults are Docker's.
 
+mod builds;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::progress::Mode;
+
+pub(crate) use builds::{
+    BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
+};
 
 /// Build, run and ship container images, without a daemon
 #[derive(Debug, Parser)]
@@ -62,6 +68,9 @@ pub(crate) enum Command {
     /// Manage builds
     #[command(subcommand, visible_alias = "buildx")]
     Builder(BuilderCommand),
+    /// Manage the history of builds
+    #[command(subcommand)]
+    Builds(BuildsCommand),
     /// Manage the store
     #[command(subcommand)]
     System(SystemCommand),
@@ -100,6 +109,9 @@ pub(crate) enum BuilderCommand {
     /// Build an image from a Dockerfile
     #[command(visible_alias = "b")]
     Build(Box<BuildArgs>),
+    /// Manage the history of builds
+    #[command(subcommand)]
+    History(BuildsCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,6 +216,14 @@ pub(crate) struct BuildArgs {
     /// Steps to run at the same time, at most
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Say of each step that ran why it did
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Say what would run and what is cached, and build nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 
     /// Directory of the build context, or - for a Dockerfile on standard input
     #[arg(value_name = "PATH|-")]

@@ -114,6 +114,18 @@ pub enum Error {
         /// The image, by the beginning of its id.
         image: String,
     },
+    /// No build of the history has an id that begins like this.
+    #[error("no record found for {}", if id.is_empty() { "the last build" } else { id })]
+    NoSuchBuild {
+        /// What was asked for; empty is the newest build.
+        id: String,
+    },
+    /// A build that runs cannot be removed from the history.
+    #[error("cannot remove build {id}: it is running")]
+    BuildRuns {
+        /// The build.
+        id: String,
+    },
     /// A name is not a reference.
     #[error("invalid tag \"{name}\"")]
     Name {
@@ -243,6 +255,7 @@ impl Error {
             Self::Step { source, .. } => exec_hint(source),
             Self::Exec(source) => exec_hint(source),
             Self::Registry(source) => source.hint(),
+            Self::NoSuchBuild { .. } => Some("`kiln builds ls` lists the builds that are kept".to_owned()),
             Self::ManyNames { .. } => Some("use `kiln rmi --force`, or remove the names one by one".to_owned()),
             _ => None,
         }

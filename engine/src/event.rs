@@ -1,13 +1,13 @@
 //! What happens during a build, as one stream of a closed enum. Terminal, plain and JSON progress, the build history and later protocols are renderings of it.
 
 use oci::{Digest, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that happened.
 ///
 /// For each step: [`Event::Started`] comes first and once, [`Event::Finished`] comes last and once, and everything between names a step that is running.
 /// A step that nothing came of because another failed is only finished, with [`Outcome::Cancelled`] or [`Outcome::NotRun`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// A step began: it is looked up or run.
@@ -20,10 +20,12 @@ pub enum Event {
     Finished(StepFinished),
     /// Something the user should know; the build goes on.
     Warning(Warning),
+    /// Why a step ran; comes after all steps have ended.
+    Reason(StepReason),
 }
 
 /// A step began.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepStarted {
     /// Names the step in this build: its vertex's digest, or the digest of its name for the builder's own steps.
     pub step: Digest,
@@ -36,20 +38,21 @@ pub struct StepStarted {
 }
 
 /// A step's command wrote something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepOutput {
     /// The step.
     pub step: Digest,
     /// Where it wrote to.
     pub stream: Stream,
     /// What it wrote: any bytes, not cut at line ends.
+    #[serde(with = "text_or_bytes")]
     pub bytes: Vec<u8>,
     /// When.
     pub at: Timestamp,
 }
 
 /// Where a command wrote to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
     /// Standard output.
@@ -59,7 +62,7 @@ pub enum Stream {
 }
 
 /// A part of a step made progress.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepProgress {
     /// The step.
     pub step: Digest,
@@ -78,7 +81,7 @@ pub struct StepProgress {
 }
 
 /// A step ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepFinished {
     /// The step.
     pub step: Digest,
@@ -91,7 +94,7 @@ pub struct StepFinished {
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was run.
@@ -107,7 +110,7 @@ pub enum Outcome {
 }
 
 /// Something the user should know; the build goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// The step that it is about: for build checks, the loading of the Dockerfile.
     pub step: Digest,
@@ -121,8 +124,19 @@ pub struct Warning {
     pub excerpt: Option<Excerpt>,
 }
 
+/// Why a step ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReason {
+    /// The step.
+    pub step: Digest,
+    /// Its name.
+    pub name: String,
+    /// The first difference that made it run, in one line: `context file src/a.c: content changed`.
+    pub reason: String,
+}
+
 /// Lines of a Dockerfile to be shown with a warning or an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excerpt {
     /// The file's name as the user gave it.
     pub file: String,
@@ -134,4 +148,31 @@ pub struct Excerpt {
     pub marked_start: u32,
     /// The last line that is meant, by its number in the file.
     pub marked_end: u32,
+}
+
+/// Bytes as a text where they are one, so that logs can be read and searched, and else as numbers.
+mod text_or_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum TextOrBytes<'a> {
+        Text(std::borrow::Cow<'a, str>),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => TextOrBytes::Text(text.into()),
+            Err(_) => TextOrBytes::Bytes(bytes.to_vec()),
+        }
+        .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        Ok(match TextOrBytes::deserialize(from)? {
+            TextOrBytes::Text(text) => text.into_owned().into_bytes(),
+            TextOrBytes::Bytes(bytes) => bytes,
+        })
+    }
 }

@@ -8,6 +8,7 @@ mod error;
 pub mod event;
 mod event_sink;
 pub mod export;
+pub mod history;
 pub mod image;
 pub mod prune;
 pub mod run;

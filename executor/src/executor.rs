@@ -139,6 +139,12 @@ impl<'a> Executor<'a> {
         Ok(scan)
     }
 
+    /// Returns what was seen of a local source through `selection`, if anything was.
+    pub(crate) fn seen(&self, source: VertexId, selection: Option<&Selection>) -> Option<Stack> {
+        let scans = self.scans.lock().unwrap_or_else(PoisonError::into_inner);
+        scans.get(&(source, selection.cloned())).and_then(|scan| scan.files.stack().ok().cloned())
+    }
+
     fn forget(&self, vertex: &Vertex) -> Result<(), ExecError> {
         for Input { edge, .. } in &vertex.inputs {
             if let Some(Source::Local(local)) = self.graph[edge.vertex].op.as_source() {

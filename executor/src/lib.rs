@@ -13,6 +13,7 @@ mod http;
 mod image;
 mod report;
 pub mod sandbox;
+mod seen;
 mod select;
 
 pub use context::Context;
@@ -21,3 +22,4 @@ pub use executor::{Executor, Secrets};
 pub use file::make_working_dir;
 pub use image::{Fetcher, import_layer};
 pub use report::{Report, Reporter, Stream};
+pub use seen::SeenFile;

@@ -10,12 +10,14 @@
 //!
 //! The interesting part is [`solve`].
 
+mod forecast;
 mod key;
 mod ports;
 mod solve;
 mod step;
 mod work;
 
+pub use forecast::{Forecast, forecast};
 pub use key::{KEY_VERSION, content_key, definition_key};
-pub use ports::{Cache, Execution, Executor, Found, Outcome, Record, StepError, StepEvent};
+pub use ports::{Cache, Execution, Executor, Found, Outcome, Record, StepError, StepEvent, StepKeys};
 pub use solve::{Options, SolveError, solve};

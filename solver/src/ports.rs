@@ -117,13 +117,25 @@ pub struct Record<S> {
     pub replace: bool,
 }
 
-/// What happened to a step, in the order: for each one [`StepEvent::Started`] at most once, then [`StepEvent::Finished`] exactly once.
+/// What happened to a step, in the order: for each one [`StepEvent::Keyed`] first, [`StepEvent::Started`] at most once, then [`StepEvent::Finished`] exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepEvent {
+    /// The targets need the step, and it is known what finds its result. All steps that are needed come in the order of their ids before any other event, sources too.
+    /// It comes again for a step that turned out to have read other files than were pinned.
+    Keyed(VertexId, StepKeys),
     /// The step is being looked up or run.
     Started(VertexId),
     /// The step ended.
     Finished(VertexId, Outcome),
+}
+
+/// What finds the result of a step before anything has run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepKeys {
+    /// The definition key; of a source it means nothing.
+    pub definition: Digest,
+    /// For each input that is a source, the digest of what the step sees of it.
+    pub pins: Vec<Option<Digest>>,
 }
 
 /// How a step ended.

@@ -4,23 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use llb::{Edge, Graph, Selection, VertexId};
 use oci::Digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::key::{InputKey, definition_key};
-use crate::ports::{Cache, Execution, Executor, Outcome, StepError, StepEvent};
+use crate::ports::{Cache, Execution, Executor, Outcome, StepError, StepEvent, StepKeys};
 use crate::step::{self, Executed, Lookup, Prepared};
 use crate::work::{Held, Served, State, Work};
 
 /// How a graph is solved.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
     /// How many steps run at the same time, at most.
     pub parallel_max: NonZeroUsize,
+    /// How long steps are expected to take, as far as somebody knows. It is asked once, and only if something has to run; of the steps that are ready, the one that
+    /// begins the longest chain is started first.
+    pub times: &'a (dyn Fn() -> BTreeMap<VertexId, Duration> + Sync),
 }
 
 /// Why a graph could not be solved.
@@ -55,7 +59,7 @@ pub async fn solve<E, C>(
     graph: &Graph,
     targets: &[Edge],
     ports: (&E, &C),
-    options: Options,
+    options: Options<'_>,
     observe: &(dyn Fn(StepEvent) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Vec<E::Snapshot>, SolveError<E::Error>>
@@ -63,19 +67,7 @@ where
     E: Executor,
     C: Cache<Snapshot = E::Snapshot>,
 {
-    let mut solver = Solver {
-        ports,
-        options,
-        // A child, so that a failing step stops its siblings without stopping what the caller does next.
-        cancel: cancel.child_token(),
-        work: Work::new(graph, observe),
-        needed: needed(graph, targets),
-        pins: BTreeMap::new(),
-        executing: 0,
-        jobs: FuturesUnordered::new(),
-        failure: None,
-    };
-    solver.run(targets).await
+    Solver::new(graph, targets, ports, options, observe, cancel).run(targets).await
 }
 
 /// Returns the steps that the targets need, themselves included.
@@ -104,12 +96,12 @@ type Job<'a, E, C> = Pin<
     >,
 >;
 
-struct Solver<'a, E: Executor, C: Cache<Snapshot = E::Snapshot>> {
-    ports: (&'a E, &'a C),
-    options: Options,
-    cancel: CancellationToken,
-    work: Work<'a, E::Snapshot, C::Lock>,
-    needed: BTreeSet<VertexId>,
+pub(crate) struct Solver<'a, E: Executor, C: Cache<Snapshot = E::Snapshot>> {
+    pub(crate) ports: (&'a E, &'a C),
+    options: Options<'a>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) work: Work<'a, E::Snapshot, C::Lock>,
+    pub(crate) needed: BTreeSet<VertexId>,
     pins: BTreeMap<(VertexId, Option<Selection>), Digest>,
     executing: usize,
     jobs: FuturesUnordered<Job<'a, E, C>>,
@@ -121,16 +113,45 @@ where
     E: Executor,
     C: Cache<Snapshot = E::Snapshot>,
 {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        targets: &[Edge],
+        ports: (&'a E, &'a C),
+        options: Options<'a>,
+        observe: &'a (dyn Fn(StepEvent) + Sync),
+        cancel: &CancellationToken,
+    ) -> Self {
+        Self {
+            ports,
+            options,
+            // A child, so that a failing step stops its siblings without stopping what the caller does next.
+            cancel: cancel.child_token(),
+            work: Work::new(graph, observe),
+            needed: needed(graph, targets),
+            pins: BTreeMap::new(),
+            executing: 0,
+            jobs: FuturesUnordered::new(),
+            failure: None,
+        }
+    }
+
     async fn run(&mut self, targets: &[Edge]) -> Result<Vec<E::Snapshot>, SolveError<E::Error>> {
-        self.start_pins();
-        self.drain().await?;
-        self.compute_keys();
-        targets.iter().for_each(|edge| self.want(edge.vertex));
+        self.look_up(targets).await?;
         self.report_hits();
+        self.estimate_chains();
         self.start_waiting();
         self.drain().await?;
         self.report_unfetched();
         targets.iter().map(|edge| self.target(*edge)).collect()
+    }
+
+    /// Finds out the keys of all steps, and wants the targets.
+    pub(crate) async fn look_up(&mut self, targets: &[Edge]) -> Result<(), SolveError<E::Error>> {
+        self.start_pins();
+        self.drain().await?;
+        self.compute_keys();
+        targets.iter().for_each(|edge| self.want(edge.vertex));
+        Ok(())
     }
 
     /// Runs until nothing is left to be awaited. After a failure nothing new is started, and what runs is waited for.
@@ -138,6 +159,10 @@ where
         self.start_ready();
         while let Some(settled) = self.jobs.next().await {
             self.settle(settled);
+            // All that has come by now, so that the best of the ready steps starts and not the first that was heard of.
+            while let Some(Some(settled)) = self.jobs.next().now_or_never() {
+                self.settle(settled);
+            }
             if !self.cancel.is_cancelled() {
                 self.start_ready();
             }
@@ -221,7 +246,7 @@ where
         self.needed.iter().find(reads).copied().unwrap_or(source)
     }
 
-    fn pin(&self, id: VertexId, place: usize) -> Option<&Digest> {
+    pub(crate) fn pin(&self, id: VertexId, place: usize) -> Option<&Digest> {
         let input = &self.work.graph[id].inputs[place];
         if !self.work.is_source(input.edge.vertex) {
             return None;
@@ -238,7 +263,14 @@ where
             let step = self.work.step_mut(id);
             step.definition = definition;
             step.fresh = vertex.hints.ignore_cache || above_fresh;
+            self.report_keys(id, &BTreeMap::new());
         }
+    }
+
+    fn report_keys(&self, id: VertexId, read: &BTreeMap<usize, Digest>) {
+        let places = 0..self.work.graph[id].inputs.len();
+        let pins = places.map(|place| read.get(&place).or_else(|| self.pin(id, place)).copied());
+        self.work.report_keys(id, StepKeys { definition: self.work.step(id).definition, pins: pins.collect() });
     }
 
     /// Returns the definition key of a step; `read` has the pins of inputs that execution knows better.
@@ -313,6 +345,25 @@ where
 
     // From the sources up.
 
+    /// Finds out for each step that has to be made how long the longest chain of steps is that it begins.
+    fn estimate_chains(&mut self) {
+        let is_wanted = |id: &VertexId| matches!(self.work.state(*id), State::Waiting);
+        if !self.needed.iter().any(is_wanted) {
+            return;
+        }
+        let times = (self.options.times)();
+        if times.is_empty() {
+            return;
+        }
+        // From the targets down: a step comes after all that need it.
+        for id in self.needed.iter().rev().copied() {
+            let own = times.get(&id).copied().unwrap_or_default();
+            let above = self.work.graph.dependents(id).into_iter().map(|dependent| self.work.step(dependent).chain);
+            let chain = own + above.max().unwrap_or_default();
+            self.work.step_mut(id).chain = chain;
+        }
+    }
+
     /// Counts what each wanted step waits for, and prepares those that wait for nothing.
     fn start_waiting(&mut self) {
         let ids = self.needed.iter().copied();
@@ -369,7 +420,7 @@ where
 
     fn start_ready(&mut self) {
         while self.executing < self.options.parallel_max.get() {
-            let Some(id) = self.work.ready.first().copied() else { return };
+            let Some(id) = self.work.next_ready() else { return };
             let State::Ready(held) = self.work.set(id, State::Executing) else { return };
             self.execute(id, held);
         }
@@ -400,6 +451,7 @@ where
         let definition = self.definition(id, &pins);
         if !as_looked_up {
             self.work.step_mut(id).definition = definition;
+            self.report_keys(id, &pins);
             self.recompute_above(id);
         }
         let executed =

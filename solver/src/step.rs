@@ -121,7 +121,8 @@ where
     Ok(outputs)
 }
 
-async fn contents<E: Executor>(
+/// Returns what a step sees of each input.
+pub(crate) async fn contents<E: Executor>(
     executor: &E,
     vertex: &Vertex,
     seen: &[Seen<E::Snapshot>],

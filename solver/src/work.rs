@@ -7,12 +7,14 @@
 //! ```
 //! A source goes from Idle to Ready as soon as a step that needs it has no result, and from Executing to Done: it has no result to be recorded.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use llb::{Graph, VertexId};
 use oci::Digest;
 
-use crate::ports::{Outcome, StepEvent};
+use crate::ports::{Outcome, StepEvent, StepKeys};
 use crate::step::Seen;
 
 /// Where a step stands.
@@ -55,6 +57,8 @@ pub(crate) struct Step<S, L> {
     pub(crate) fresh: bool,
     /// Whether some result of its operation is recorded.
     pub(crate) known: bool,
+    /// How long it and the longest chain of steps that need it take, as far as that is known.
+    pub(crate) chain: Duration,
     /// How many steps it waits for: while Waiting those among its inputs that are not sources, while Fetching those that are.
     pub(crate) missing: usize,
     /// What was reported of it.
@@ -82,8 +86,8 @@ pub(crate) enum Served {
 pub(crate) struct Work<'a, S, L> {
     pub(crate) graph: &'a Graph,
     steps: Vec<Step<S, L>>,
-    /// The steps that are ready, the next one first.
-    pub(crate) ready: BTreeSet<VertexId>,
+    /// The steps that are ready, the next one first: that with the longest chain, and of equal ones the first of the Dockerfile.
+    ready: BTreeSet<(Reverse<Duration>, VertexId)>,
     observe: &'a (dyn Fn(StepEvent) + Sync),
 }
 
@@ -95,6 +99,7 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
             definition: Digest::from_bytes([0; 32]),
             fresh: false,
             known: false,
+            chain: Duration::ZERO,
             missing: 0,
             reported: Reported::Nothing,
         };
@@ -119,10 +124,12 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
         if matches!(state, State::Executing) {
             self.report_start(id);
         }
-        match &state {
-            State::Ready(_) => self.ready.insert(id),
-            _ => self.ready.remove(&id),
-        };
+        let place = (Reverse(self.steps[id.index()].chain), id);
+        match (&state, &self.steps[id.index()].state) {
+            (State::Ready(_), _) => drop(self.ready.insert(place)),
+            (_, State::Ready(_)) => drop(self.ready.remove(&place)),
+            _ => {}
+        }
         std::mem::replace(&mut self.steps[id.index()].state, state)
     }
 
@@ -131,6 +138,16 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
         if let State::Fetching(held) = self.set(id, State::Idle) {
             self.set(id, State::Ready(Some(held)));
         }
+    }
+
+    /// Returns the step that is to start next.
+    pub(crate) fn next_ready(&self) -> Option<VertexId> {
+        self.ready.first().map(|(_, id)| *id)
+    }
+
+    /// Tells what was found out of a step.
+    pub(crate) fn report_keys(&self, id: VertexId, keys: StepKeys) {
+        (self.observe)(StepEvent::Keyed(id, keys));
     }
 
     fn report_start(&mut self, id: VertexId) {

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
@@ -26,12 +27,13 @@ impl Fixture {
         let events = Mutex::new(Vec::new());
         let observe = |event: StepEvent| {
             let line = match event {
+                StepEvent::Keyed(..) => return,
                 StepEvent::Started(id) => format!("{} started", world.graph[id].hints.name),
                 StepEvent::Finished(id, outcome) => format!("{} {outcome:?}", world.graph[id].hints.name),
             };
             events.lock().unwrap().push(line);
         };
-        let options = Options { parallel_max: NonZeroUsize::new(4).unwrap() };
+        let options = Options { parallel_max: NonZeroUsize::new(4).unwrap(), times: &BTreeMap::new };
         let ports = (&self.executor, &&self.cache);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let targets = [world.target];
@@ -305,7 +307,7 @@ fn two_builds_at_once_run_each_step_once() {
     let fixture = Fixture::default();
     let world = World::parse("s@1\na: s\nb: a\nc: b");
     fixture.executor.enter(&world);
-    let options = Options { parallel_max: NonZeroUsize::new(2).unwrap() };
+    let options = Options { parallel_max: NonZeroUsize::new(2).unwrap(), times: &BTreeMap::new };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let cache = &fixture.cache;
     let observe = |_| {};

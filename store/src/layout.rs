@@ -74,6 +74,10 @@ impl Layout {
         self.root.join("locks/steps")
     }
 
+    pub(crate) fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
     pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
         self.root.join("containers").join(id.to_string())
     }

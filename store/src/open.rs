@@ -136,6 +136,11 @@ impl Store {
         })
     }
 
+    /// Returns the directory of the history of builds. What lies there is the engine's; it need not exist.
+    pub fn history_dir(&self) -> PathBuf {
+        self.0.layout.history()
+    }
+
     /// Makes an empty directory on the store's file system that goes away with this process at the latest.
     pub fn temporary_dir(&self) -> Result<PathBuf, StoreError> {
         self.drafts()?.temporary_dir()

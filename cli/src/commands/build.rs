@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use engine::build::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource};
+use engine::Engine;
+use engine::build::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource, StepForecast, Verdict};
+use engine::event::StepReason;
 use engine::export::{Destination, Output};
 
+use super::builds::seconds;
 use super::print;
-use super::watch::watch;
+use super::watch::{Told, watch};
 use crate::args::{BuildArgs, Cli};
 use crate::failure::BuildFailed;
-use crate::progress::{self, Detail, Mode};
+use crate::format::table::align;
+use crate::progress::{self, Detail, Mode, Renderer};
 use crate::{parse, settings};
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
@@ -24,16 +28,50 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         warn(complaint);
     }
     let engine = settings::open_engine(cli, args.jobs)?;
-    let (built, warnings) =
+    if args.dry_run {
+        return forecast(&engine, &request, opened.renderer);
+    }
+    let (built, Told { warnings, reasons }) =
         watch(opened.renderer, async |events, cancel| engine.build(&request, events, cancel).await)?;
     let detail = if cli.debug { Detail::Full } else { Detail::Brief };
     if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty) {
         // Nobody is there to read them.
         let _ = io::stderr().write_all(progress::warnings(&warnings, detail).as_bytes());
     }
+    if args.explain {
+        // As above.
+        let _ = io::stderr().write_all(explanation(&reasons).as_bytes());
+    }
     let outcome = built.map_err(BuildFailed)?;
     write_results(args, &outcome)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a build would do, and does nothing of it.
+fn forecast(engine: &Engine, request: &BuildRequest, renderer: Box<dyn Renderer>) -> anyhow::Result<ExitCode> {
+    let (steps, _) = watch(renderer, async |events, cancel| engine.forecast(request, events, cancel).await)?;
+    let steps = steps.map_err(BuildFailed)?;
+    let row = |step: &StepForecast| {
+        let verdict = match step.verdict {
+            Verdict::Cached => "cached",
+            Verdict::Runs => "run",
+            Verdict::MayRun => "maybe",
+        };
+        let time = step.last_time.filter(|_| step.verdict != Verdict::Cached).map(seconds).unwrap_or_default();
+        format!("{verdict}\t{time}\t{}\t{}\n", step.name.replace('\t', " "), step.reason)
+    };
+    let rows: String = steps.iter().map(row).collect();
+    print(&align(&format!("STATE\tLAST TIME\tSTEP\tWHY\n{rows}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says for each step that ran why it did.
+fn explanation(reasons: &[StepReason]) -> String {
+    if reasons.is_empty() {
+        return "\nNo step had to run.\n".to_owned();
+    }
+    let line = |reason: &StepReason| format!("  {}\n    {}\n", reason.name, reason.reason);
+    format!("\nWhy steps ran:\n{}", reasons.iter().map(line).collect::<String>())
 }
 
 fn warn(text: &str) {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod builds;
 mod image;
 mod run;
 mod system;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Save(args) | Command::Image(ImageCommand::Save(args)) => archive::save(&cli, args),
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(&cli, args),
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => archive::import(&cli, args),
+        Command::Builds(command) | Command::Builder(BuilderCommand::History(command)) => builds::builds(&cli, command),
         Command::System(SystemCommand::Df(args)) => system::df(&cli, args),
         Command::System(SystemCommand::Prune(args)) => system::prune(&cli, args),
         Command::Version => {

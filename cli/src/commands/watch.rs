@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use engine::EventSink;
-use engine::event::{Event, Warning};
+use engine::event::{Event, StepReason, Warning};
 use oci::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +20,20 @@ const EVENTS_MAX: usize = 1024;
 /// How often the screen is brought up to date while nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Does `work`, which Ctrl-C cancels, and returns its result with the warnings of its events.
+/// What was told besides progress.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// What the user should know.
+    pub(super) warnings: Vec<Warning>,
+    /// Why steps ran.
+    pub(super) reasons: Vec<StepReason>,
+}
+
+/// Does `work`, which Ctrl-C cancels, and returns its result with what its events told besides progress.
 pub(super) fn watch<T>(
     renderer: Box<dyn Renderer>,
     work: impl AsyncFnOnce(&EventSink, &CancellationToken) -> T,
-) -> anyhow::Result<(T, Vec<Warning>)> {
+) -> anyhow::Result<(T, Told)> {
     let (sender, receiver) = sync_channel(EVENTS_MAX);
     let shown = thread::spawn(move || show(renderer, &receiver));
     // A renderer that is gone has said why; the work goes on without it.
@@ -34,21 +43,23 @@ pub(super) fn watch<T>(
         drop(events);
         result
     }))?;
-    let warnings = match shown.join() {
+    let told = match shown.join() {
         Ok(shown) => ignore_broken_pipe(shown)?,
         Err(_) => bail!("bug: the thread that shows progress panicked"),
     };
-    Ok((result, warnings))
+    Ok((result, told))
 }
 
-/// Shows events until the last sender is gone, and returns the warnings among them.
-fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result<Vec<Warning>> {
-    let mut warnings = Vec::new();
+/// Shows events until the last sender is gone, and returns what they told besides progress.
+fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result<Told> {
+    let mut told = Told::default();
     loop {
         match events.recv_timeout(TICK) {
             Ok(event) => {
-                if let Event::Warning(warning) = &event {
-                    warnings.push(warning.clone());
+                match &event {
+                    Event::Warning(warning) => told.warnings.push(warning.clone()),
+                    Event::Reason(reason) => told.reasons.push(reason.clone()),
+                    Event::Started(_) | Event::Output(_) | Event::Progress(_) | Event::Finished(_) => {}
                 }
                 renderer.event(&event)?;
             }
@@ -57,12 +68,12 @@ fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result
         }
     }
     renderer.finish(Timestamp::now())?;
-    Ok(warnings)
+    Ok(told)
 }
 
-fn ignore_broken_pipe(shown: io::Result<Vec<Warning>>) -> io::Result<Vec<Warning>> {
+fn ignore_broken_pipe(shown: io::Result<Told>) -> io::Result<Told> {
     match shown {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Told::default()),
         shown => shown,
     }
 }

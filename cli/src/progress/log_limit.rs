@@ -15,6 +15,9 @@ pub(super) struct LogLimit {
 pub(super) const DEFAULT_LOG_LIMIT: LogLimit =
     LogLimit { bytes_max: Some(2 * 1024 * 1024), bytes_per_second_max: None };
 
+/// Everything is shown.
+pub(super) const NO_LOG_LIMIT: LogLimit = LogLimit { bytes_max: None, bytes_per_second_max: None };
+
 /// One stream of one step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clip {

@@ -25,7 +25,7 @@ mod virtual_terminal;
 mod warnings;
 
 pub(crate) use excerpt::failure;
-pub(crate) use open::{open_download, open_stderr};
+pub(crate) use open::{open_download, open_log, open_stderr};
 pub(crate) use renderer::Renderer;
 pub(crate) use settings::Mode;
 pub(crate) use warnings::{Detail, warnings};

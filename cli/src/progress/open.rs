@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::progress::log_limit::NO_LOG_LIMIT;
 use crate::progress::plain::Plain;
 use crate::progress::raw_json::RawJson;
 use crate::progress::renderer::Renderer;
@@ -35,6 +36,16 @@ pub(crate) fn open_download() -> Box<dyn Renderer> {
             Box::new(Tty::new(stderr, size, Settings { title: "Pulling", ..environment }))
         }
         Screen::None => Box::new(Nothing),
+    }
+}
+
+/// Returns the renderer to `out` of what was recorded: as JSON if that is asked for, else as plain text, of which nothing is left out.
+pub(crate) fn open_log(mode: Mode, out: impl Write + Send + 'static) -> Box<dyn Renderer> {
+    // What is wrong with the variables of builds, builds say.
+    let settings = Settings::from_environment(&|variable| std::env::var(variable).ok(), &mut Vec::new());
+    match mode {
+        Mode::RawJson => Box::new(RawJson::new(out)),
+        _ => Box::new(Plain::new(out, Settings { log_limit: NO_LOG_LIMIT, ..settings })),
     }
 }
 

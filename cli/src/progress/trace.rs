@@ -80,6 +80,8 @@ impl Trace {
                 self.steps[at].warnings.push(warning.short.clone());
                 change(at)
             }
+            // Shown when everything has ended, by those who were asked for it.
+            Event::Reason(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod cache;
 mod containers;
 mod debian;
 mod export;
+mod history;
 mod images;
 mod interrupt;
 mod registries;

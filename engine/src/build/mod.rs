@@ -3,17 +3,19 @@
 //! The order is: read the Dockerfile → lower it, fetching what lowering asks for → solve the graph → complete the images' configs → export.
 
 mod definition;
+mod forecast;
 mod lowering;
 mod metadata;
 mod request;
 mod result;
 mod steps;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use executor::{Context, Executor, Secrets};
+use executor::{Context, ExecError, Executor, Secrets};
 use frontend::plan::Plan;
 use llb::{Edge, Source};
 use oci::Digest;
@@ -21,16 +23,19 @@ use solver::{Options, SolveError};
 use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
+pub use forecast::{StepForecast, Verdict};
 pub use metadata::Metadata;
 pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
 
 use crate::event_sink::EventSink;
 use crate::export::{self, ExportRequest};
+use crate::history::Recording;
 use crate::{Engine, Error};
 use definition::Definition;
 use lowering::Lowering;
 use result::BuiltImage;
 use steps::StepTranslator;
+use why::Past;
 
 /// What a build came to.
 #[derive(Clone, Debug)]
@@ -44,11 +49,27 @@ pub struct BuildOutcome {
 impl Engine {
     /// Builds, and exports to every output of the request.
     ///
-    /// When it fails or `cancel` is cancelled, nothing that it started still runs, and what had finished stays cached.
+    /// When it fails or `cancel` is cancelled, nothing that it started still runs, and what had finished stays cached. What happened is kept in the history.
     pub async fn build(
         &self,
         request: &BuildRequest,
         events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<BuildOutcome, Error> {
+        let recording = Recording::begin(&self.store.history_dir(), request);
+        let recorded = recording.record(events);
+        let result = self.build_recorded(request, &recorded, &recording, cancel).await;
+        if let Some(error) = recording.end(&result) {
+            steps::history_trouble(events, &error);
+        }
+        result
+    }
+
+    async fn build_recorded(
+        &self,
+        request: &BuildRequest,
+        events: &EventSink,
+        recording: &Recording,
         cancel: &CancellationToken,
     ) -> Result<BuildOutcome, Error> {
         // Taken before anything is looked up, so that no collection removes what this build finds.
@@ -58,11 +79,9 @@ impl Engine {
         for warning in &plan.warnings {
             events.send(definition.warning_event(warning));
         }
-        let cache = cache::Cache::new(self.store.clone(), {
-            let events = events.clone();
-            move |trouble| steps::cache_trouble(&events, &trouble)
-        });
-        let snapshots = self.solve(&plan, images, &contexts, request, (&definition, &cache, events), cancel).await;
+        let cache = self.build_cache(events);
+        let told = (&definition, &cache, events, recording);
+        let snapshots = self.solve(&plan, images, &contexts, request, told, cancel).await;
         // Also after a failure: what was found was used.
         cache.finish();
         let mut built = Vec::with_capacity(plan.results.len());
@@ -72,6 +91,12 @@ impl Engine {
         let step = events.step(export::step_name(&request.outputs));
         let exported = self.export(&built, request, &step, cancel).await;
         step.end(exported)
+    }
+
+    /// Opens the cache for a build that tells what is wrong with it.
+    fn build_cache(&self, events: &EventSink) -> cache::Cache {
+        let events = events.clone();
+        cache::Cache::new(self.store.clone(), move |trouble| steps::cache_trouble(&events, &trouble))
     }
 
     async fn export(
@@ -97,31 +122,48 @@ impl Engine {
         images: BTreeMap<Digest, ImageRecord>,
         contexts: &BTreeMap<String, PathBuf>,
         request: &BuildRequest,
-        (definition, cache, events): (&Definition, &cache::Cache, &EventSink),
+        (definition, cache, events, recording): (&Definition, &cache::Cache, &EventSink, &Recording),
         cancel: &CancellationToken,
     ) -> Result<Vec<store::Snapshot>, Error> {
         let contexts = open_contexts(plan, contexts, &self.store)?;
         let secrets = Secrets { values: request.secrets.clone(), agents: request.ssh_agents.clone() };
         let executor = Executor::new(self.fetcher(events), &plan.graph, images, contexts, secrets);
-        let targets: Vec<Edge> = plan.results.iter().map(|result| result.edge).collect();
         let translator = StepTranslator::new(&plan.graph, events.clone());
-        let options = Options { parallel_max: self.parallel_max };
+        let past = Past::new(self, &plan.graph, recording.project(), recording.began());
+        let times = || translator.with_heard(|heard| past.times(heard));
+        let options = Options { parallel_max: self.parallel_max, times: &times };
         let observe = |event| translator.translate(event);
         let ports = (&executor, cache);
-        let solved = solver::solve(&plan.graph, &targets, ports, options, &observe, cancel).await;
+        let solved = solver::solve(&plan.graph, &targets(plan), ports, options, &observe, cancel).await;
         // Also after a failure: what was read was read.
         if let Err(trouble) = executor.remember() {
             steps::cache_trouble(events, &trouble);
         }
-        solved.map_err(|error| match error {
-            SolveError::Cancelled => Error::Cancelled,
-            SolveError::Step { vertex, name, source } => {
-                translator.failed(vertex, &source);
-                let excerpt = plan.graph[vertex].hints.lines.and_then(|lines| definition.excerpt_of(lines));
-                Error::Step { name, excerpt: excerpt.map(Box::new), source: Box::new(source) }
-            }
-            error @ SolveError::NoSuchOutput { .. } => Error::Bug(error.to_string()),
-        })
+        let solved = solved.map_err(|error| solve_error(error, plan, definition, &translator));
+        past.conclude(&translator.take_heard(), &executor, recording, events);
+        solved
+    }
+}
+
+fn targets(plan: &Plan) -> Vec<Edge> {
+    plan.results.iter().map(|result| result.edge).collect()
+}
+
+/// Says of which step an error is, and where that stands in the Dockerfile.
+fn solve_error(
+    error: SolveError<ExecError>,
+    plan: &Plan,
+    definition: &Definition,
+    translator: &StepTranslator<'_>,
+) -> Error {
+    match error {
+        SolveError::Cancelled => Error::Cancelled,
+        SolveError::Step { vertex, name, source } => {
+            translator.failed(vertex, &source);
+            let excerpt = plan.graph[vertex].hints.lines.and_then(|lines| definition.excerpt_of(lines));
+            Error::Step { name, excerpt: excerpt.map(Box::new), source: Box::new(source) }
+        }
+        error @ SolveError::NoSuchOutput { .. } => Error::Bug(error.to_string()),
     }
 }
 
