@@ -225,7 +225,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Directory of the build context, or - for a Dockerfile on standard input
+    /// Build context: a directory, the address of a git repository or of an archive, or - for an archive or a Dockerfile on standard input
     #[arg(value_name = "PATH|-")]
     pub(crate) context: String,
 }

@@ -158,6 +158,20 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The archive that is to be the build context cannot be read.
+    #[error("cannot read the build context: {reason}")]
+    Context {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A Dockerfile is too long to be one.
+    #[error("{name} is neither an archive nor a Dockerfile: a Dockerfile has at most {bytes_max} bytes")]
+    TooLong {
+        /// Where it came from.
+        name: String,
+        /// How long it may be.
+        bytes_max: u64,
+    },
     /// A file could not be used.
     #[error("cannot {action} `{path}`")]
     File {

@@ -6,7 +6,7 @@ use executor::Report;
 use oci::{Digest, Timestamp};
 
 use crate::chain;
-use crate::event::{Event, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, Stream};
+use crate::event::{Event, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, Stream, Warning};
 
 /// Takes events in the order in which they happen; cheap to clone. It must not block for long.
 #[derive(Clone)]
@@ -45,6 +45,9 @@ impl EventSink {
             Report::Progress { step, id, current_bytes, total_bytes, is_done } => {
                 let completed = is_done.then_some(at);
                 Event::Progress(StepProgress { step, id, current_bytes, total_bytes, started: at, completed, at })
+            }
+            Report::Warning { step, short, detail } => {
+                Event::Warning(Warning { step, short, detail, url: String::new(), excerpt: None })
             }
             Report::Internal { step, name, is_done: false } => {
                 Event::Started(StepStarted { step, name, inputs: Vec::new(), at })

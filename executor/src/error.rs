@@ -210,11 +210,37 @@ pub enum ExecError {
         /// What the content hashes to.
         actual: String,
     },
-    /// The source is a git repository.
-    #[error("cannot fetch `{remote}`: sources from git repositories are not supported")]
-    GitUnsupported {
+    /// The git program cannot be run.
+    #[error("cannot run `git`, which sources from git repositories need")]
+    GitProgram {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The git program failed.
+    #[error("cannot {action}: {complaint}")]
+    Git {
+        /// What it was to do.
+        action: String,
+        /// The last of what it said.
+        complaint: String,
+    },
+    /// A repository has no such branch, tag or commit.
+    #[error("repository `{remote}` does not contain ref {reference}")]
+    GitReference {
         /// The repository.
         remote: String,
+        /// The ref.
+        reference: String,
+    },
+    /// A ref names another commit than the Dockerfile expects.
+    #[error("expected checksum to match {expected}, got {actual} for `{remote}`")]
+    GitChecksum {
+        /// The repository.
+        remote: String,
+        /// The beginning of the commit's hash.
+        expected: String,
+        /// The commit.
+        actual: String,
     },
     /// A layer cannot be read as a tar.
     #[error("cannot read the layer")]

@@ -5,27 +5,28 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use layer::Stack;
+use layer::tree::LostXattrs;
 use llb::{
-    CopySelection, Exec, FileAction, Graph, HttpSource, InlineFile, Input, LocalSource, MountKind, Op, Selection,
-    Source, Vertex, VertexId,
+    CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex, VertexId,
 };
-use oci::{Digest, Hasher, Timestamp};
+use oci::{Digest, Hasher};
 use runtime::Launcher;
 use solver::{Execution, StepError};
-use store::{ImageRecord, Layer, LayerDraft, LayerRecord, Snapshot, StoreError};
-use tokio::sync::OnceCell;
+use store::{ImageRecord, Layer, Snapshot, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::ExecError;
 use crate::blocking::{blocking, failed};
 use crate::command::{Bound, Command};
 use crate::context::Context;
 use crate::context::Scan as ContextScan;
 use crate::file::{CopySource, FileError, apply};
 use crate::http;
+use crate::layers::{finish, inline, open, stack_digest};
 use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
-use crate::{ExecError, Fetcher};
+use crate::sources::Sources;
 
 /// How often a step is done again because files of the build context changed under it.
 const CONTEXT_ATTEMPTS_MAX: usize = 3;
@@ -41,18 +42,15 @@ pub struct Secrets {
 
 /// What the steps of one build work with.
 pub struct Executor<'a> {
-    shared: Fetcher,
+    sources: Arc<Sources>,
     graph: &'a Graph,
     images: BTreeMap<Digest, ImageRecord>,
     contexts: BTreeMap<String, Arc<Context>>,
-    secrets: Arc<Secrets>,
     launcher: OnceLock<Arc<Launcher>>,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
     /// Digests of selected files, by the layers they are in.
     selected: Mutex<HashMap<(Vec<store::LayerId>, Selection), Digest>>,
-    /// Files behind URLs, by the digests of their vertices.
-    downloads: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
 }
 
 type Scans = HashMap<(VertexId, Option<Selection>), Arc<Scan>>;
@@ -68,22 +66,19 @@ impl<'a> Executor<'a> {
     ///
     /// `images` are those that the graph names, by the digest of their manifest; `contexts` the local sources, by name.
     pub fn new(
-        shared: Fetcher,
+        sources: Arc<Sources>,
         graph: &'a Graph,
         images: BTreeMap<Digest, ImageRecord>,
         contexts: BTreeMap<String, Arc<Context>>,
-        secrets: Secrets,
     ) -> Self {
         Self {
-            shared,
+            sources,
             graph,
             images,
             contexts,
-            secrets: Arc::new(secrets),
             launcher: OnceLock::new(),
             scans: Mutex::default(),
             selected: Mutex::default(),
-            downloads: Mutex::default(),
         }
     }
 
@@ -130,7 +125,7 @@ impl<'a> Executor<'a> {
                     let digest = select::digest(files.stack()?, selection);
                     digest.map_err(|error| select_error(error, "build context", Some(&context)))
                 })?,
-                None => layer_digest(files.stack()?),
+                None => stack_digest(files.stack()?),
             };
             Ok(Arc::new(Scan { files, digest }))
         });
@@ -166,30 +161,11 @@ impl<'a> Executor<'a> {
             Source::Scratch | Source::Local(_) | Source::Inline(_) => Ok(Snapshot::default()),
             Source::Image(image) => {
                 let record = self.image(&image.manifest).map_err(failed)?;
-                self.shared.snapshot(record, vertex.digest, cancel).await
+                self.sources.shared.snapshot(record, vertex.digest, cancel).await
             }
-            Source::Http(http) => Ok(Snapshot::new([self.download(vertex, http, cancel).await?])),
-            Source::Git(git) => Err(failed(ExecError::GitUnsupported { remote: git.remote.clone() })),
+            Source::Http(http) => Ok(Snapshot::new([self.sources.http(http, vertex.digest, cancel).await?.layer])),
+            Source::Git(git) => Ok(Snapshot::new([self.sources.git(git, vertex.digest, cancel).await?.layer])),
         }
-    }
-
-    /// Downloads a file, the first time that it is needed in this build.
-    async fn download(
-        &self,
-        vertex: &Vertex,
-        http: &HttpSource,
-        cancel: &CancellationToken,
-    ) -> Result<Layer, StepError<ExecError>> {
-        let download = {
-            let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
-            downloads.entry(vertex.digest).or_default().clone()
-        };
-        let layer = download.get_or_try_init(|| async {
-            let draft = self.shared.store.draft_layer().map_err(failed)?;
-            let entries = http::download(&self.shared.registry, http, &draft.tree(), cancel).await?;
-            finish(draft, entries).await.map_err(failed)
-        });
-        layer.await.cloned()
     }
 
     // File operations.
@@ -206,7 +182,7 @@ impl<'a> Executor<'a> {
             let sources = self.copy_sources(vertex, inputs).await?;
             let pins =
                 sources.iter().filter_map(|(place, source)| Some((*place, source.scan.as_ref()?.digest))).collect();
-            let draft = self.shared.store.draft_layer()?;
+            let draft = self.sources.shared.store.draft_layer()?;
             let (tree, below, actions) = (draft.tree(), below.clone(), actions.to_vec());
             let applied = blocking(move || {
                 let source = |place: usize| match sources.get(&place) {
@@ -221,6 +197,7 @@ impl<'a> Executor<'a> {
             });
             match applied.await? {
                 Ok(written) => {
+                    self.warn_of_lost(vertex, &written.lost_xattrs);
                     let layer = finish(draft, written.entries).await?;
                     return Ok(Execution { outputs: vec![inputs[0].with(layer)], pins });
                 }
@@ -231,6 +208,15 @@ impl<'a> Executor<'a> {
             }
         }
         Err(ExecError::ContextChanges { path: changed.unwrap_or_default() })
+    }
+
+    /// Says that the layer lacks attributes that its files should have.
+    fn warn_of_lost(&self, vertex: &Vertex, lost: &LostXattrs) {
+        let Some((path, name)) = &lost.first else { return };
+        let count = lost.count;
+        let short = format!("extended attributes could not be kept, {count} in all: the first is `{name}` of `{path}`");
+        let detail = "the file system of the store, or the rights of this process, do not allow them".to_owned();
+        self.sources.shared.reporter.report(Report::Warning { step: vertex.digest, short, detail });
     }
 
     async fn copy_sources(
@@ -251,7 +237,7 @@ impl<'a> Executor<'a> {
                     (stack, Some(scan), "build context".to_owned())
                 }
                 Some(Source::Inline(files)) => {
-                    held = inline(&self.shared, files).await?;
+                    held = inline(&self.sources.shared.store, files).await?;
                     (open(&held).await?, None, "heredoc".to_owned())
                 }
                 _ => (open(&inputs[place]).await?, None, from.hints.name.clone()),
@@ -277,10 +263,10 @@ impl<'a> Executor<'a> {
             }
         }
         let command = Command {
-            store: self.shared.store.clone(),
+            store: self.sources.shared.store.clone(),
             launcher: self.launcher().map_err(failed)?,
-            reporter: self.shared.reporter.clone(),
-            secrets: self.secrets.clone(),
+            reporter: self.sources.shared.reporter.clone(),
+            secrets: self.sources.secrets.clone(),
             step: vertex.digest,
             exec: exec.clone(),
             base: inputs[0].clone(),
@@ -313,7 +299,7 @@ impl<'a> Executor<'a> {
 
     /// Makes a layer of what a step sees of a local source, since the host's own directory is never visible to one. It goes away with the step.
     async fn materialise(&self, scan: &Arc<Scan>, path: &str) -> Result<Layer, ExecError> {
-        let draft = self.shared.store.draft_layer()?;
+        let draft = self.sources.shared.store.draft_layer()?;
         let (tree, scan, path) = (draft.tree(), scan.clone(), path.to_owned());
         let written = blocking(move || {
             let stack = scan.files.stack()?;
@@ -373,20 +359,21 @@ impl solver::Executor for Executor<'_> {
                 let name = source.hints.name.clone();
                 let step = Digest::of(name.as_bytes());
                 let internal = |is_done| Report::Internal { step, name: name.clone(), is_done };
-                self.shared.reporter.report(internal(false));
+                self.sources.shared.reporter.report(internal(false));
                 let scan = self.scan(id, local, selection).await;
-                self.shared.reporter.report(internal(true));
+                self.sources.shared.reporter.report(internal(true));
                 Ok(scan.map_err(failed)?.digest)
             }
             Some(Source::Http(http)) => {
                 if let Some(pin) = http::known_pin(http, selection) {
                     return Ok(pin);
                 }
-                let layer = self.download(source, http, cancel).await?;
+                let layer = self.sources.http(http, source.digest, cancel).await?.layer;
                 self.content_digest(&Snapshot::new([layer]), selection, cancel).await
             }
+            Some(Source::Git(git)) => self.sources.git_pin(git, selection, cancel).await,
             // What they are stands in the operation itself.
-            Some(Source::Scratch | Source::Inline(_) | Source::Git(_)) | None => {
+            Some(Source::Scratch | Source::Inline(_)) | None => {
                 let mut hasher = Hasher::new();
                 hasher.field(source.key_digest.as_bytes());
                 hasher.field(
@@ -441,50 +428,6 @@ impl solver::Executor for Executor<'_> {
 /// Stacks the layers of the further inputs, each made on nothing, on top of the first.
 fn merge(inputs: &[Snapshot]) -> Snapshot {
     Snapshot::new(inputs.iter().flat_map(|input| input.layers.iter().cloned()).collect::<Vec<_>>())
-}
-
-/// Opens the layers of a snapshot, once they are finished.
-async fn open(snapshot: &Snapshot) -> Result<Stack, ExecError> {
-    for layer in snapshot.layers.iter() {
-        layer.record().await?;
-    }
-    let snapshot = snapshot.clone();
-    blocking(move || {
-        let layers = snapshot.layers.iter().map(Layer::open);
-        Ok(Stack::new(layers.collect::<Result<Vec<_>, _>>()?))
-    })
-    .await
-}
-
-/// Makes the files of a heredoc readable like those of any other source, for as long as the snapshot is held.
-async fn inline(shared: &Fetcher, files: &[InlineFile]) -> Result<Snapshot, ExecError> {
-    let draft = shared.store.draft_layer()?;
-    let (tree, files) = (draft.tree(), files.to_vec());
-    let entries = blocking(move || crate::file::write_inline(&tree, &files)).await?;
-    Ok(Snapshot::new([finish(draft, entries).await?]))
-}
-
-/// Makes a layer of what was written.
-async fn finish(draft: LayerDraft, entries: layer::Entries) -> Result<Layer, ExecError> {
-    let (id, path) = (draft.id(), draft.entries_path());
-    let record = blocking(move || {
-        std::fs::write(&path, entries.as_bytes()).map_err(ExecError::file("write", &path))?;
-        Ok(LayerRecord {
-            id,
-            content: layer::digest::of_layer(&entries),
-            diff_id: None,
-            tar_bytes: None,
-            origin: None,
-            size_bytes: entries.size_bytes(),
-            created: Timestamp::now(),
-        })
-    });
-    let record = record.await?;
-    Ok(Layer::finishing(draft, std::future::ready(Ok(record))))
-}
-
-fn layer_digest(stack: &Stack) -> Digest {
-    chain_digest(stack.layers().iter().map(|layer| layer::digest::of_layer(&layer.entries)))
 }
 
 fn select_error(error: SelectError, source_name: &str, context: Option<&Context>) -> ExecError {

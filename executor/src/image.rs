@@ -126,7 +126,8 @@ impl Fetcher {
         }
         let Some(reference) = &origin.reference else { return Err(failed(ExecError::LayerUnavailable { diff_id })) };
         let mut blob = self.registry.fetch_blob(reference, &origin.blob).await.map_err(failed)?;
-        let mut progress = Progress::new(self.reporter.clone(), step, &origin);
+        let mut progress =
+            Progress::new(self.reporter.clone(), step, &origin.blob.digest.to_string(), Some(origin.blob.size_bytes));
         let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
         let unpacking = tokio::task::spawn_blocking(move || {
             let mut tee = Tee { chunks: ChunkReader::new(chunks), copy: store.blob_writer()? };
@@ -232,36 +233,35 @@ impl<B: AsRef<[u8]>> Read for &mut Tee<B> {
     }
 }
 
-/// How much of a blob has come.
-struct Progress {
+/// How much of a blob or file has come.
+pub(crate) struct Progress {
     reporter: Reporter,
     step: Digest,
     id: String,
     current_bytes: u64,
-    total_bytes: u64,
+    total_bytes: Option<u64>,
     reported_bytes: u64,
 }
 
 impl Progress {
-    fn new(reporter: Reporter, step: Digest, origin: &LayerOrigin) -> Self {
-        let (id, total_bytes) = (origin.blob.digest.to_string(), origin.blob.size_bytes);
-        Self { reporter, step, id, current_bytes: 0, total_bytes, reported_bytes: 0 }
+    pub(crate) fn new(reporter: Reporter, step: Digest, id: &str, total_bytes: Option<u64>) -> Self {
+        Self { reporter, step, id: id.to_owned(), current_bytes: 0, total_bytes, reported_bytes: 0 }
     }
 
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.current_bytes += bytes;
         if self.current_bytes - self.reported_bytes >= PROGRESS_BYTES {
             self.report(false);
         }
     }
 
-    fn report(&mut self, is_done: bool) {
+    pub(crate) fn report(&mut self, is_done: bool) {
         self.reported_bytes = self.current_bytes;
         self.reporter.report(Report::Progress {
             step: self.step,
             id: self.id.clone(),
             current_bytes: self.current_bytes,
-            total_bytes: Some(self.total_bytes),
+            total_bytes: self.total_bytes,
             is_done,
         });
     }

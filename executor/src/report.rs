@@ -29,6 +29,15 @@ pub enum Report {
         /// Whether the part ended.
         is_done: bool,
     },
+    /// Something that the user should know although the step goes on.
+    Warning {
+        /// The step.
+        step: Digest,
+        /// What it is.
+        short: String,
+        /// More of it.
+        detail: String,
+    },
     /// Work that belongs to no step of the graph began or ended: reading the build context.
     Internal {
         /// Names the work: the digest of `name`.

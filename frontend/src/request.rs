@@ -96,6 +96,8 @@ pub enum MainContext {
     Archive(String),
     /// A file behind a URL that is no archive: the Dockerfile itself, which is all that the context has.
     File(String),
+    /// An archive that was received: the file `context` of the local source `context`; it is unpacked.
+    Upload,
     /// Nothing.
     Empty,
 }

@@ -121,7 +121,8 @@ fn the_document_says_of_every_field_whether_it_is_in_a_key() {
             other => other.clone(),
         };
         let (all, kept) = (fields_of(&op), fields_of(&keyed));
-        let is_pinned = matches!(&op, Op::Source(Source::Image(_) | Source::Local(_) | Source::Http(_)));
+        let is_pinned =
+            matches!(&op, Op::Source(Source::Image(_) | Source::Local(_) | Source::Http(_) | Source::Git(_)));
         for (field, values) in all {
             let verdict = match (is_pinned, kept.get(&field) == Some(&values)) {
                 (true, _) => "pin",

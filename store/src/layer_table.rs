@@ -6,7 +6,7 @@ use oci::{Descriptor, Digest, Reference, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
-use crate::{LayerId, StoreError};
+use crate::{LayerId, StoreError, remote};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -98,6 +98,7 @@ pub(crate) fn condemn(
         }
         condemned.push(record);
     }
+    remote::forget_missing(writer)?;
     Ok(condemned)
 }
 

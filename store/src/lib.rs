@@ -37,6 +37,7 @@ mod layer_table;
 mod layout;
 mod lock;
 mod open;
+mod remote;
 
 pub use blob::BlobWriter;
 pub use collect::Collected;
@@ -51,3 +52,4 @@ pub use layer_handle::{Layer, LayerError, Snapshot};
 pub use layer_table::{LayerOrigin, LayerRecord};
 pub use lock::{StepLock, StepLocks};
 pub use open::Store;
+pub use remote::RemoteRecord;

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use engine::Engine;
-use engine::build::{BuildOutcome, BuildRequest, ContextSource, DockerfileSource, StepForecast, Verdict};
+use engine::build::{
+    BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Verdict, parse_git_context,
+};
 use engine::event::StepReason;
 use engine::export::{Destination, Output};
 
@@ -21,13 +23,13 @@ use crate::progress::{self, Detail, Mode, Renderer};
 use crate::{parse, settings};
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
-    let request = request(args)?;
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
     let opened = progress::open_stderr(mode)?;
     for complaint in &opened.complaints {
         warn(complaint);
     }
     let engine = settings::open_engine(cli, args.jobs)?;
+    let request = request(args, &engine)?;
     if args.dry_run {
         return forecast(&engine, &request, opened.renderer);
     }
@@ -104,8 +106,8 @@ fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-fn request(args: &BuildArgs) -> anyhow::Result<BuildRequest> {
-    let (context, dockerfile) = sources(args)?;
+fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
+    let (context, dockerfile) = sources(args, engine)?;
     let mut outputs = Vec::with_capacity(args.output.len());
     for output in &args.output {
         outputs.push(output.parse::<Output>()?);
@@ -136,26 +138,35 @@ fn request(args: &BuildArgs) -> anyhow::Result<BuildRequest> {
 }
 
 /// Returns where the context and the Dockerfile are.
-fn sources(args: &BuildArgs) -> anyhow::Result<(ContextSource, DockerfileSource)> {
-    let from_stdin = args.file.as_deref() == Some("-");
-    match (args.context.as_str(), from_stdin) {
-        ("-", true) => bail!("invalid argument: can't use stdin for both build context and dockerfile"),
-        ("-", false) => {
-            let text = read_stdin()?;
-            if args.file.is_some() {
-                bail!("a Dockerfile on standard input is the only one: leave `-f` out");
+fn sources(args: &BuildArgs, engine: &Engine) -> anyhow::Result<(ContextSource, DockerfileSource)> {
+    let named = |file: &String| DockerfileSource::File(PathBuf::from(file));
+    match (args.context.as_str(), args.file.as_deref()) {
+        ("-", Some("-")) => bail!("invalid argument: can't use stdin for both build context and dockerfile"),
+        ("-", file) => match (engine.receive(io::stdin().lock())?, file) {
+            (Received::Archive(context), _) => {
+                Ok((context, args.file.as_ref().map_or(DockerfileSource::Default, named)))
             }
-            Ok((ContextSource::Empty, DockerfileSource::Text(text)))
+            (Received::Dockerfile(_), Some(_)) => {
+                bail!("a Dockerfile on standard input is the only one: leave `-f` out")
+            }
+            (Received::Dockerfile(dockerfile), None) => Ok((ContextSource::Empty, dockerfile)),
+        },
+        (context, Some("-")) => Ok((context_source(context)?, DockerfileSource::Text(read_stdin()?))),
+        (context, _) => Ok((context_source(context)?, args.file.as_ref().map_or(DockerfileSource::Default, named))),
+    }
+}
+
+/// Returns what a build context is: a directory, if there is one of this name, else what its address says.
+fn context_source(text: &str) -> anyhow::Result<ContextSource> {
+    if !Path::new(text).exists() {
+        if let Some(source) = parse_git_context(text)? {
+            return Ok(ContextSource::Git(source));
         }
-        (path, true) => Ok((ContextSource::Directory(PathBuf::from(path)), DockerfileSource::Text(read_stdin()?))),
-        (path, false) => {
-            let file = args
-                .file
-                .as_ref()
-                .map_or(DockerfileSource::Default, |file| DockerfileSource::File(PathBuf::from(file)));
-            Ok((ContextSource::Directory(PathBuf::from(path)), file))
+        if text.starts_with("http://") || text.starts_with("https://") {
+            return Ok(ContextSource::Url(text.to_owned()));
         }
     }
+    Ok(ContextSource::Directory(PathBuf::from(text)))
 }
 
 fn read_stdin() -> anyhow::Result<Vec<u8>> {

@@ -129,7 +129,7 @@ fn place(request: &BuildRequest) -> (Option<PathBuf>, String) {
             let lowercase = context.join(LOWERCASE_NAME);
             Some(if !usual.exists() && lowercase.exists() { lowercase } else { usual })
         }
-        (DockerfileSource::Default, ContextSource::Empty) => Some(PathBuf::from(DEFAULT_NAME)),
+        (DockerfileSource::Default, _) => Some(PathBuf::from(DEFAULT_NAME)),
     };
     let name = path.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     (path, name.unwrap_or_else(|| DEFAULT_NAME.to_owned()))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use executor::{Executor, Secrets};
+use executor::Executor;
 use llb::VertexId;
 use oci::Timestamp;
 use solver::{Forecast, Options};
@@ -44,7 +44,7 @@ pub enum Verdict {
 
 impl Engine {
     /// Finds out what [`Engine::build`] would do. Nothing is executed, no layer is fetched and nothing is recorded; names of bases that the store does not know are asked for
-    /// at their registries.
+    /// at their registries, and a context that is no directory is fetched for its Dockerfile.
     pub async fn forecast(
         &self,
         request: &BuildRequest,
@@ -52,12 +52,15 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Vec<StepForecast>, Error> {
         let _epoch = self.store.hold_epoch()?;
+        let sources = self.sources(request, events);
+        let project = project_of(request);
+        let resolved = self.resolve_context(request, &sources, events, cancel).await?;
+        let request = resolved.as_ref().unwrap_or(request);
         let definition = Definition::load(request, events)?;
-        let Lowering { plan, images, contexts } = self.lower(&definition, request, events, cancel).await?;
+        let Lowering { plan, images, contexts } = self.lower(&definition, request, &sources, events, cancel).await?;
         let cache = self.build_cache(events);
         let contexts = open_contexts(&plan, &contexts, &self.store)?;
-        // No command runs, so nobody sees a secret.
-        let executor = Executor::new(self.fetcher(events), &plan.graph, images, contexts, Secrets::default());
+        let executor = Executor::new(sources, &plan.graph, images, contexts);
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let observe = |event| translator.translate(event);
         let options = Options { parallel_max: self.parallel_max, times: &BTreeMap::new };
@@ -67,7 +70,6 @@ impl Engine {
         let heard = translator.take_heard();
         let ran: BTreeSet<VertexId> =
             found.iter().filter(|(_, verdict)| **verdict != Forecast::Cached).map(|(id, _)| *id).collect();
-        let project = project_of(request);
         let past = Past::new(self, &plan.graph, &project, Timestamp::now());
         // What cannot be kept is not compared.
         let _ = past.keep_listings(&heard, &executor);

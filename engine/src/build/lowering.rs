@@ -3,23 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use executor::Sources;
 use frontend::MAIN_CONTEXT_NAME;
-use frontend::known::{ImageQuery, Known, KnownImage, Need};
+use frontend::known::{ImageQuery, Known, KnownImage, Need, TimeQuery};
 use frontend::plan::{Lowered, Plan};
 use frontend::request::{LowerRequest, MainContext, NamedContext, NoCache};
-use llb::{ImageOrigin, Limits};
-use oci::{Digest, Platform};
+use llb::{GitSource, HttpSource, ImageOrigin, Limits};
+use oci::{Digest, Platform, Timestamp};
 use store::ImageRecord;
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
 use super::request::{BuildRequest, ContextSource};
-use crate::event_sink::EventSink;
+use crate::event_sink::{EventSink, OwnStep};
 use crate::image::RemoteImage;
 use crate::{Engine, Error};
 
 /// How often lowering may ask: each time it learns of bases that it did not know of, and a chain of bases is no longer than the stages of a file.
 const ROUNDS_MAX: usize = 10_000;
+/// The mode of a file behind a URL.
+const HTTP_MODE: u32 = 0o600;
 
 /// What lowering came to.
 pub(crate) struct Lowering {
@@ -36,6 +39,7 @@ impl Engine {
         &self,
         definition: &Definition,
         request: &BuildRequest,
+        sources: &Sources,
         events: &EventSink,
         cancel: &CancellationToken,
     ) -> Result<Lowering, Error> {
@@ -50,6 +54,11 @@ impl Engine {
             };
             for need in needs {
                 let step = events.step(need.step_name());
+                if let Need::Time(query) = need {
+                    let time = remote_time(&query, &lower_request, sources, &step, cancel).await;
+                    known.times.insert(query, step.end(time)?);
+                    continue;
+                }
                 let met = tokio::select! {
                     met = self.meet(need, definition, request, &contexts, &mut known, &mut images) => met,
                     () = cancel.cancelled() => return Err(Error::Cancelled),
@@ -92,9 +101,8 @@ impl Engine {
                 };
                 known.ignore_files.insert(name, file);
             }
-            Need::Time(query) => {
-                known.times.insert(query, None);
-            }
+            // Answered where sources are at hand.
+            Need::Time(_) => {}
         }
         Ok(())
     }
@@ -117,6 +125,44 @@ impl Engine {
     }
 }
 
+/// Returns when something that is fetched from elsewhere was made. `None` means that nobody knows.
+async fn remote_time(
+    query: &TimeQuery,
+    request: &LowerRequest,
+    sources: &Sources,
+    step: &OwnStep,
+    cancel: &CancellationToken,
+) -> Result<Option<Timestamp>, Error> {
+    let git = |source: GitSource| async move { sources.git(&source, step.digest(), cancel).await };
+    let http = |url: &str, filename: Option<&str>| {
+        let filename = filename.map(str::to_owned);
+        let source = HttpSource { url: url.to_owned(), checksum: None, filename, mode: HTTP_MODE };
+        async move { sources.http(&source, step.digest(), cancel).await }
+    };
+    let remote = match query {
+        TimeQuery::Git { remote, reference } => {
+            let (remote, reference) = (remote.clone(), reference.clone());
+            git(GitSource { remote, reference, ..GitSource::default() }).await
+        }
+        TimeQuery::Http { url } => http(url, None).await,
+        TimeQuery::Context(name) if name == MAIN_CONTEXT_NAME => match &request.main_context {
+            MainContext::Git(source) => git(source.clone()).await,
+            MainContext::Archive(url) | MainContext::File(url) => http(url, Some(MAIN_CONTEXT_NAME)).await,
+            MainContext::Local | MainContext::Upload | MainContext::Empty => return Ok(None),
+        },
+        TimeQuery::Context(name) => match request.contexts.get(name) {
+            Some(NamedContext::Git { source, .. }) => git(source.clone()).await,
+            Some(NamedContext::Http(url)) => http(url, None).await,
+            _ => return Ok(None),
+        },
+    };
+    match remote {
+        Ok(remote) => Ok(remote.time),
+        Err(solver::StepError::Cancelled) => Err(Error::Cancelled),
+        Err(solver::StepError::Failed(error)) => Err(error.into()),
+    }
+}
+
 fn known_image(base: &RemoteImage) -> Result<KnownImage, Error> {
     let config = crate::image::config_of(&base.image)?;
     let platform = base.image.platform.clone();
@@ -136,9 +182,13 @@ fn lower_request(request: &BuildRequest) -> Result<LowerRequest, Error> {
         (false, true) => NoCache::Nothing,
         (false, false) => NoCache::Stages(request.no_cache_filter.clone()),
     };
-    let main_context = match request.context {
+    let main_context = match &request.context {
         ContextSource::Directory(_) => MainContext::Local,
         ContextSource::Empty => MainContext::Empty,
+        ContextSource::Git(source) => MainContext::Git(source.clone()),
+        ContextSource::Url(url) => MainContext::File(url.clone()),
+        ContextSource::UrlArchive(url) => MainContext::Archive(url.clone()),
+        ContextSource::Upload(_) => MainContext::Upload,
     };
     Ok(LowerRequest {
         target: request.target.clone(),
@@ -158,8 +208,12 @@ fn lower_request(request: &BuildRequest) -> Result<LowerRequest, Error> {
 /// Returns the directories of the request, by the names that the graph has for them.
 fn directories(request: &BuildRequest, lowered: &LowerRequest) -> BTreeMap<String, PathBuf> {
     let mut directories = BTreeMap::new();
-    if let ContextSource::Directory(path) = &request.context {
-        directories.insert(MAIN_CONTEXT_NAME.to_owned(), path.clone());
+    match &request.context {
+        ContextSource::Directory(path) => drop(directories.insert(MAIN_CONTEXT_NAME.to_owned(), path.clone())),
+        ContextSource::Upload(upload) => {
+            directories.insert(MAIN_CONTEXT_NAME.to_owned(), upload.dir().to_owned());
+        }
+        _ => {}
     }
     for (name, context) in &lowered.contexts {
         if let NamedContext::Local { path } | NamedContext::Layout { path, .. } = context {

@@ -6,6 +6,7 @@ mod definition;
 mod forecast;
 mod lowering;
 mod metadata;
+mod remote;
 mod request;
 mod result;
 mod steps;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use executor::{Context, ExecError, Executor, Secrets};
+use executor::{Context, ExecError, Executor, Sources};
 use frontend::plan::Plan;
 use llb::{Edge, Source};
 use oci::Digest;
@@ -24,7 +25,9 @@ use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 pub use forecast::{StepForecast, Verdict};
+pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
+pub use remote::{Received, Upload};
 pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
 
 use crate::event_sink::EventSink;
@@ -74,14 +77,17 @@ impl Engine {
     ) -> Result<BuildOutcome, Error> {
         // Taken before anything is looked up, so that no collection removes what this build finds.
         let _epoch = self.store.hold_epoch()?;
+        let sources = self.sources(request, events);
+        let resolved = self.resolve_context(request, &sources, events, cancel).await?;
+        let request = resolved.as_ref().unwrap_or(request);
         let definition = Definition::load(request, events)?;
-        let Lowering { plan, images, contexts } = self.lower(&definition, request, events, cancel).await?;
+        let Lowering { plan, images, contexts } = self.lower(&definition, request, &sources, events, cancel).await?;
         for warning in &plan.warnings {
             events.send(definition.warning_event(warning));
         }
         let cache = self.build_cache(events);
         let told = (&definition, &cache, events, recording);
-        let snapshots = self.solve(&plan, images, &contexts, request, told, cancel).await;
+        let snapshots = self.solve(&plan, images, &contexts, sources, told, cancel).await;
         // Also after a failure: what was found was used.
         cache.finish();
         let mut built = Vec::with_capacity(plan.results.len());
@@ -121,13 +127,12 @@ impl Engine {
         plan: &Plan,
         images: BTreeMap<Digest, ImageRecord>,
         contexts: &BTreeMap<String, PathBuf>,
-        request: &BuildRequest,
+        sources: Arc<Sources>,
         (definition, cache, events, recording): (&Definition, &cache::Cache, &EventSink, &Recording),
         cancel: &CancellationToken,
     ) -> Result<Vec<store::Snapshot>, Error> {
         let contexts = open_contexts(plan, contexts, &self.store)?;
-        let secrets = Secrets { values: request.secrets.clone(), agents: request.ssh_agents.clone() };
-        let executor = Executor::new(self.fetcher(events), &plan.graph, images, contexts, secrets);
+        let executor = Executor::new(sources, &plan.graph, images, contexts);
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let past = Past::new(self, &plan.graph, recording.project(), recording.began());
         let times = || translator.with_heard(|heard| past.times(heard));

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use llb::GitSource;
 use oci::{Platform, Reference};
 
 pub use llb::{ExtraHost, NetworkMode, Ulimit};
 
+use super::remote::Upload;
 use crate::export::Output;
 
 /// What a build is asked for.
@@ -55,6 +58,14 @@ pub struct BuildRequest {
 pub enum ContextSource {
     /// A directory.
     Directory(PathBuf),
+    /// A git repository.
+    Git(GitSource),
+    /// What is behind a URL: an archive, or a Dockerfile.
+    Url(String),
+    /// An archive behind a URL.
+    UrlArchive(String),
+    /// An archive that was received.
+    Upload(Arc<Upload>),
     /// There are none.
     #[default]
     Empty,

@@ -73,7 +73,10 @@ impl BuildBegin {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let context = match &request.context {
             ContextSource::Directory(path) => absolute(path).to_string_lossy().into_owned(),
-            ContextSource::Empty => String::new(),
+            ContextSource::Git(source) => source.remote.clone(),
+            ContextSource::Url(url) | ContextSource::UrlArchive(url) => url.clone(),
+            // What comes on standard input has no place.
+            ContextSource::Upload(_) | ContextSource::Empty => String::new(),
         };
         let dockerfile = match &request.dockerfile {
             DockerfileSource::Default => "Dockerfile".to_owned(),

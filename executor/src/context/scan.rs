@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use layer::{
-    Content, ContentHash, Device, Entries, EntriesBuilder, EntryPath, Kind, KindBuf, Layer, Metadata, Stack, Tree,
-    Xattrs,
+    Content, ContentHash, Device, Entries, EntriesBuilder, EntryPath, Kind, KindBuf, Layer, Metadata, Mtime, Stack,
+    Tree, Xattrs,
 };
 
 use super::seen::Seen;
@@ -35,6 +35,11 @@ impl Scan {
         }
         let layer = Layer { entries: list(&self.seen)?, content: Content::Tree(self.tree.clone()) };
         Ok(self.stack.get_or_init(|| Stack::new(vec![layer])))
+    }
+
+    /// Gives all files the same time.
+    pub(crate) fn set_times(&mut self, mtime: Mtime) {
+        self.seen.iter_mut().for_each(|file| file.stamp.mtime = mtime);
     }
 
     /// Returns a hash of everything about the files but their times.

@@ -81,6 +81,12 @@ impl Pass<'_, '_> {
                 let archive = self.remote_file(url)?;
                 self.unpack(archive)?
             }
+            MainContext::Upload => {
+                let source = LocalSource { name: MAIN_CONTEXT_NAME.to_owned(), ignore: Vec::new() };
+                let hints = own_hints("[internal] load remote build context");
+                let archive = self.session.add(Op::Source(Source::Local(source)), Vec::new(), hints)?;
+                self.unpack(archive)?
+            }
             MainContext::Empty => self.session.edge(None)?,
         };
         self.session.main_context = Some(edge);

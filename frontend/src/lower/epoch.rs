@@ -90,7 +90,7 @@ impl<'a> Pass<'_, 'a> {
         }
         if value == MAIN_CONTEXT_NAME {
             return Ok(match self.session.request.main_context {
-                MainContext::Local | MainContext::Empty => Time::Known(None),
+                MainContext::Local | MainContext::Upload | MainContext::Empty => Time::Known(None),
                 MainContext::Git(_) | MainContext::Archive(_) | MainContext::File(_) => {
                     self.ask_time(TimeQuery::Context(value.to_owned()))
                 }

@@ -1,0 +1,499 @@
+//! `COPY` and `ADD` of files, as the specification counts them: each test has the numbers of its lines.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use expect_test::{Expect, expect};
+
+use crate::world::World;
+
+/// Lists files of an image: mode, owner, path, and where a link leads.
+const LIST: &str =
+    "find $0 | sort | while read f; do l=$(readlink $f); echo $(stat -c '%a %u:%g' $f) $f ${l:+-> $l}; done";
+
+fn world(files: &[(&str, &str)]) -> World {
+    let world = World::new();
+    fs::create_dir(world.path("ctx")).unwrap();
+    files.iter().for_each(|(name, content)| world.write(&format!("ctx/{name}"), content));
+    world
+}
+
+/// Builds `lines` on busybox with `files` in the context and shows what `command` prints in the image.
+#[track_caller]
+fn check(files: &[(&str, &str)], lines: &str, command: &str, expected: Expect) {
+    check_in(&world(files), lines, command, expected);
+}
+
+#[track_caller]
+fn check_in(world: &World, lines: &str, command: &str, expected: Expect) {
+    build(world, lines);
+    expected.assert_eq(&world.in_image("app", command));
+}
+
+#[track_caller]
+fn build(world: &World, lines: &str) {
+    // Beside the context, so that it is not among the files.
+    world.write("Dockerfile", format!("FROM busybox\n{lines}\n"));
+    world.build(&["-t", "app", "-f", "Dockerfile", "ctx"]);
+}
+
+/// Builds and shows which error comes of it.
+#[track_caller]
+fn check_error(world: &World, lines: &str, expected: &str) {
+    world.write("Dockerfile", format!("FROM busybox\n{lines}\n"));
+    let ended = world.kiln(&["build", "--progress", "plain", "-f", "Dockerfile", "ctx"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains(expected), "expected {expected}: {}", ended.stderr);
+}
+
+fn list(path: &str) -> String {
+    LIST.replace("$0", path)
+}
+
+fn set_mode(world: &World, name: &str, mode: u32) {
+    fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+// Spec 55, 56, 57.
+#[test]
+fn directories_give_their_content_and_wildcards_what_they_match() {
+    let files = [("d/one", "1"), ("d/e/two", "2"), ("xa", "a"), ("xb", "b"), ("w1/f", "1"), ("w2/g", "2")];
+    let lines = "COPY d /x\nCOPY x* /f\nCOPY w* /flat/\nCOPY nothing* /none/\nCOPY x? /q/";
+    let command = "find /x /f /flat /q | sort; cat /f; ls -d /none 2>&1 || true";
+    check(
+        &files,
+        lines,
+        command,
+        expect![[r#"
+            /f
+            /flat
+            /flat/f
+            /flat/g
+            /q
+            /q/xa
+            /q/xb
+            /x
+            /x/e
+            /x/e/two
+            /x/one
+            bls: /none: No such file or directory
+        "#]],
+    );
+    check_error(&world(&[]), "COPY nope /x", "\"/nope\": not found");
+}
+
+// Spec 58, 59.
+#[test]
+fn sources_stay_in_the_context_and_brackets_can_be_escaped() {
+    check(
+        &[("a", "in the context\n"), ("arr[0].txt", "brackets\n"), ("arr0.txt", "none\n")],
+        "COPY ../a /1\nCOPY /a /2\nCOPY ../../../a /3\nCOPY arr[[]0].txt /4",
+        "cat /1 /2 /3 /4",
+        expect![[r#"
+            in the context
+            in the context
+            in the context
+            brackets
+        "#]],
+    );
+}
+
+// Spec 60.
+#[test]
+fn a_link_is_followed_where_it_is_named_and_kept_in_a_directory() {
+    let world = world(&[("target", "content\n"), ("d/file", "")]);
+    symlink("target", world.path("ctx/link")).unwrap();
+    symlink("../target", world.path("ctx/d/inner")).unwrap();
+    symlink("nowhere", world.path("ctx/dangling")).unwrap();
+    symlink("d", world.path("ctx/dir")).unwrap();
+    check_in(
+        &world,
+        "COPY link /a/\nCOPY lin* /b/\nCOPY d /c\nCOPY dir /d",
+        &format!("{}; cat /a/link /b/link", list("/a /b /c /d")),
+        expect![[r#"
+            755 0:0 /a
+            644 0:0 /a/link
+            755 0:0 /b
+            644 0:0 /b/link
+            755 0:0 /c
+            644 0:0 /c/file
+            777 0:0 /c/inner -> ../target
+            755 0:0 /d
+            644 0:0 /d/file
+            777 0:0 /d/inner -> ../target
+            content
+            content
+        "#]],
+    );
+    check_error(&world, "COPY dangling /x", "\"/dangling\": not found");
+}
+
+// Spec 61.
+#[test]
+fn a_destination_behind_a_link_is_where_the_link_leads_unless_linked() {
+    let base = "RUN mkdir /real /real2 && ln -s /real /lnk && ln -s /real2 /lnk2\n";
+    check(
+        &[("a", "")],
+        &format!("{base}COPY a /lnk/\nCOPY --link a /lnk2/"),
+        "find /real /real2 /lnk /lnk2; ls /lnk2",
+        expect![[r#"
+            /real
+            /real/a
+            /real2
+            /lnk
+            /lnk2
+            /lnk2/a
+            a
+        "#]],
+    );
+}
+
+// Spec 62.
+#[test]
+fn files_and_directories_do_not_take_each_others_place() {
+    let world = world(&[("d/x", "x\n"), ("x", "file\n")]);
+    check_error(&world, "COPY x /place\nCOPY d /place", "cannot copy to non-directory");
+    check_error(&world, "RUN mkdir -p /o/x\nCOPY x /o/", "cannot replace to directory");
+    check_in(
+        &world,
+        "RUN mkdir /o\nCOPY x /o",
+        "cat /o/x",
+        expect![[r#"
+        file
+    "#]],
+    );
+}
+
+// Spec 63, 64, 65.
+#[test]
+fn chmod_is_octal_or_symbolic_and_not_for_directories_that_are_implied() {
+    let world = world(&[("f", ""), ("d/sub/g", ""), ("s", "")]);
+    set_mode(&world, "ctx/f", 0o640);
+    set_mode(&world, "ctx/s", 0o4755);
+    check_in(
+        &world,
+        "COPY --chmod=+x f /x/plus\nCOPY --chmod=u=rwX,go=rX f d /x/sym/\nCOPY --chmod=700 d /x/octal/deep/\nCOPY s /x/",
+        &list("/x"),
+        expect![[r#"
+            755 0:0 /x
+            755 0:0 /x/octal
+            755 0:0 /x/octal/deep
+            700 0:0 /x/octal/deep/sub
+            700 0:0 /x/octal/deep/sub/g
+            751 0:0 /x/plus
+            4755 0:0 /x/s
+            755 0:0 /x/sym
+            644 0:0 /x/sym/f
+            755 0:0 /x/sym/sub
+            644 0:0 /x/sym/sub/g
+        "#]],
+    );
+    for (mode, expected) in [("888", "chmod"), ("10000", "chmod"), ("foo", "chmod")] {
+        check_error(&world, &format!("COPY --chmod={mode} f /x"), expected);
+    }
+}
+
+// Spec 66, 67, 69.
+#[test]
+fn chown_takes_numbers_and_names_of_the_destination_and_owns_made_parents() {
+    let users = "RUN printf 'root:x:0:0::/:\\nsomebody:x:7:8::/:\\n' > /etc/passwd && printf 'root:x:0:\\nteam:x:9:\\n' > /etc/group\n";
+    check(
+        &[("f", "")],
+        &format!(
+            "{users}USER 33\nCOPY f /a/\nCOPY --chown=5 f /b/q/\nCOPY --chown=somebody f /c\nCOPY --chown=somebody:team f /d\n\
+             COPY --chown=3:team f /e\nCOPY --chown=nobody-knows f /g\nUSER root"
+        ),
+        &list("/a /b /c /d /e /g"),
+        expect![[r#"
+            755 0:0 /a
+            644 0:0 /a/f
+            755 5:5 /b
+            755 5:5 /b/q
+            644 5:5 /b/q/f
+            644 7:8 /c
+            644 7:9 /d
+            644 3:9 /e
+            644 0:0 /g
+        "#]],
+    );
+    let world = world(&[("f", "")]);
+    world.write("Dockerfile", "FROM scratch\nCOPY --chown=name f /\n");
+    let ended = world.kiln(&["build", "-f", "Dockerfile", "ctx"]);
+    assert!(ended.stderr.contains("invalid user index: -1"), "{}", ended.stderr);
+}
+
+// Spec 68.
+#[test]
+fn copies_between_stages_keep_owners_but_not_of_the_directory_itself() {
+    check(
+        &[],
+        "RUN mkdir -p /d/sub && touch /d/sub/f && chown -R 5:6 /d && chmod 700 /d /d/sub\nFROM busybox\nCOPY --from=0 /d /copy",
+        &list("/copy"),
+        expect![[r#"
+            755 0:0 /copy
+            700 5:6 /copy/sub
+            644 5:6 /copy/sub/f
+        "#]],
+    );
+}
+
+// Spec 70, 95.
+#[test]
+fn times_are_kept_and_mean_nothing_for_the_cache() {
+    let world = world(&[("f", ""), ("other", "")]);
+    let at = |seconds: u64| std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let touch =
+        |seconds| fs::File::options().write(true).open(world.path("ctx/f")).unwrap().set_modified(at(seconds)).unwrap();
+    touch(1_000_000);
+    check_in(
+        &world,
+        "COPY f /f",
+        "stat -c %Y /f",
+        expect![[r#"
+        1000000
+    "#]],
+    );
+    touch(2_000_000);
+    world.write("ctx/other", "changed");
+    let again = || world.build_summary(&["-f", "Dockerfile", "ctx"]);
+    assert_eq!(again(), "ran: \ncached: COPY f /f\n");
+    set_mode(&world, "ctx/f", 0o600);
+    assert_eq!(again(), "ran: COPY f /f\ncached: \n");
+    world.write("ctx/f", "changed");
+    assert_eq!(again(), "ran: COPY f /f\ncached: \n");
+}
+
+// Spec 71.
+#[test]
+fn parents_keep_the_path_behind_the_pivot() {
+    let files = [("a", ""), ("d/sub/z", ""), ("d/sub/t.txt", ""), ("e/f/u.txt", "")];
+    let lines = "COPY --parents a d/sub/z /o/\nCOPY --parents ./d/./sub/z /p/\nCOPY --parents **/*.txt /q/\nCOPY --parents no/*.x /r/";
+    check(
+        &files,
+        lines,
+        "find /o /p /q /r | sort",
+        expect![[r#"
+            /o
+            /o/a
+            /o/d
+            /o/d/sub
+            /o/d/sub/z
+            /p
+            /p/sub
+            /p/sub/z
+            /q
+            /q/d
+            /q/d/sub
+            /q/d/sub/t.txt
+            /q/e
+            /q/e/f
+            /q/e/f/u.txt
+            /r
+        "#]],
+    );
+    check_error(&world(&[]), "COPY --parents no/such /x/", "not found");
+}
+
+// Spec 72.
+#[test]
+fn exclude_is_relative_to_the_source() {
+    let files = [("d/a.txt", ""), ("d/b", ""), ("d/sub/c.txt", ""), ("d/x/y", "")];
+    let lines = "COPY --exclude=*.txt d /o/\nCOPY --exclude=**/*.txt d /p/\nCOPY --exclude=d/x . /q/\nCOPY --exclude=* --exclude=!b d /r/";
+    check(
+        &files,
+        lines,
+        "find /o /p /q /r -type f | sort",
+        expect![[r#"
+            /o/b
+            /o/sub/c.txt
+            /o/x/y
+            /p/b
+            /p/x/y
+            /q/d/a.txt
+            /q/d/b
+            /q/d/sub/c.txt
+            /r/b
+        "#]],
+    );
+}
+
+fn tar(world: &World, args: &[&str]) {
+    let done = std::process::Command::new("tar").args(args).current_dir(world.path("")).status();
+    assert!(done.unwrap().success());
+}
+
+// Spec 75.
+#[test]
+fn an_archive_keeps_its_owners_and_modes() {
+    let world = world(&[]);
+    world.write("tree/deep/file", "content\n");
+    set_mode(&world, "tree/deep/file", 0o640);
+    fs::hard_link(world.path("tree/deep/file"), world.path("tree/deep/second")).unwrap();
+    // Without the directory, which is implied then.
+    tar(&world, &["--owner=3", "--group=4", "-cf", "ctx/a.tar", "-C", "tree", "deep/file", "deep/second"]);
+    check_in(
+        &world,
+        "ADD a.tar /kept/\nADD --chown=7:8 a.tar /owned/\nADD --chmod=777 a.tar /moded/\nADD --unpack=false a.tar /packed/",
+        &format!("{}; stat -c %h /kept/deep/file", list("/kept /owned /moded /packed")),
+        expect![[r#"
+            755 0:0 /kept
+            755 0:0 /kept/deep
+            640 3:4 /kept/deep/file
+            640 3:4 /kept/deep/second
+            755 0:0 /moded
+            755 0:0 /moded/deep
+            640 3:4 /moded/deep/file
+            640 3:4 /moded/deep/second
+            755 7:8 /owned
+            755 0:0 /owned/deep
+            640 7:8 /owned/deep/file
+            640 7:8 /owned/deep/second
+            755 0:0 /packed
+            644 0:0 /packed/a.tar
+            2
+        "#]],
+    );
+}
+
+// Spec 76.
+#[test]
+fn what_is_an_archive_is_seen_from_its_content() {
+    let world = world(&[("empty.tar.gz", ""), ("text.tar", "no archive\n")]);
+    world.write("tree/f", "inside\n");
+    tar(&world, &["-czf", "ctx/picture.png", "-C", "tree", "f"]);
+    tar(&world, &["-czf", "whole.tar.gz", "-C", "tree", "f"]);
+    let whole = fs::read(world.path("whole.tar.gz")).unwrap();
+    world.write("ctx/cut.tar.gz", &whole[..20]);
+    check_in(
+        &world,
+        "ADD picture.png empty.tar.gz text.tar cut.tar.gz /x/",
+        "ls /x",
+        expect![[r#"
+        cut.tar.gz
+        empty.tar.gz
+        f
+        text.tar
+    "#]],
+    );
+}
+
+#[test]
+fn an_archive_that_leads_out_is_refused() {
+    let world = world(&[]);
+    world.write("tree/f", "inside\n");
+    symlink("/etc", world.path("tree/out")).unwrap();
+    tar(&world, &["--transform=s,^f,../../f,", "-P", "-cf", "ctx/up.tar", "-C", "tree", "f"]);
+    tar(&world, &["--transform=s,^f$,out/passwd,", "-cf", "ctx/link.tar", "-C", "tree", "out", "f"]);
+    check_error(&world, "ADD up.tar /x/", "../../f");
+    // A link in an archive leads no further than the directory that it is unpacked into.
+    check_in(
+        &world,
+        "ADD link.tar /x/",
+        "cat /x/etc/passwd; head -n 1 /etc/passwd | cut -c 1-4",
+        expect![[r#"
+        inside
+        root
+    "#]],
+    );
+}
+
+// Spec 79, 80.
+#[test]
+fn ignore_files_have_their_own_language() {
+    let files = [
+        ("d/keep", ""),
+        ("d/drop", ""),
+        ("e/x/y", ""),
+        ("a.md", ""),
+        ("b.md", ""),
+        ("# x", ""),
+        ("Dockerfile.own.dockerignore", ""),
+    ];
+    let world = world(&files);
+    let list = |ignore: &str| {
+        world.write("ctx/.dockerignore", ignore);
+        build(&world, "COPY . /x/");
+        world.in_image("app", "cd /x; find . | sort | grep -v 'ignore$' | tr '\\n' ' '")
+    };
+    assert_eq!(list("/d/\ne/**\n# c\n"), ". ./# x ./a.md ./b.md ./e ");
+    assert_eq!(list("d/*\n!d/keep\ne\n*.md\n!b.md\n  # x\n"), ". ./b.md ./d ./d/keep ");
+    assert_eq!(list("*\n!a.md\n"), ". ./a.md ");
+    assert_eq!(list("*.md\n!*.md\nb.md  \n../a.md\n\\a.md\n*x\n?\n"), ". ./a.md ");
+    world.write("Dockerfile.dockerignore", "*\n!b.md\n");
+    assert_eq!(list("b.md\n"), ". ./b.md ");
+    world.write("Dockerfile.dockerignore", "!\n");
+    check_error(&world, "COPY . /x/", "illegal exclusion pattern: \"!\"");
+}
+
+// Spec 96.
+#[test]
+fn the_name_of_a_file_counts_and_that_of_a_directory_does_not() {
+    let world = world(&[("d/f", "1"), ("a", "2")]);
+    build(&world, "COPY d /d\nCOPY a /f");
+    let rename = |from: &str, to: &str| fs::rename(world.path(from), world.path(to)).unwrap();
+    rename("ctx/d", "ctx/other");
+    rename("ctx/a", "ctx/bb");
+    world.write("Dockerfile", "FROM busybox\nCOPY other /d\nCOPY bb /f\n");
+    assert_eq!(world.build_summary(&["-f", "Dockerfile", "ctx"]), "ran: COPY bb /f\ncached: COPY other /d\n");
+}
+
+// Spec 113.
+#[test]
+fn a_linked_copy_has_its_own_directories() {
+    check(
+        &[("a", "")],
+        "COPY a /tmp/plain/\nRUN stat -c %a /tmp > /before\nCOPY --link a /tmp/x/",
+        "cat /before; stat -c %a /tmp",
+        expect![[r#"
+            1777
+            755
+        "#]],
+    );
+}
+
+#[test]
+fn the_layer_of_a_linked_copy_does_not_depend_on_what_is_beneath() {
+    let world = world(&[("a", "content")]);
+    let last_layer = |run: &str| {
+        build(&world, &format!("RUN {run}\nCOPY --link a /x/"));
+        let layers = world.ok(&["inspect", "-f", "{{json .RootFS.Layers}}", "app"]);
+        layers.trim_end_matches("\"]\n").rsplit('"').next().unwrap().to_owned()
+    };
+    let first = last_layer("echo 1 > /one");
+    assert_eq!(first, last_layer("echo 2 > /two"));
+}
+
+#[test]
+fn sparse_files_hard_links_and_attributes_survive() {
+    let world = world(&[("d/a", "linked\n")]);
+    fs::hard_link(world.path("ctx/d/a"), world.path("ctx/d/b")).unwrap();
+    let sparse = fs::File::create(world.path("ctx/sparse")).unwrap();
+    sparse.set_len(256 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", (256 << 20) - 3).unwrap();
+    build(&world, "COPY sparse d /x/\nFROM busybox\nCOPY --from=0 /x /y");
+    let command =
+        "stat -c '%s %h' /y/sparse /y/a; tail -c 3 /y/sparse; [ $(stat -c %b /y/sparse) -lt 2000 ] && echo ' sparse'";
+    assert_eq!(world.in_image("app", command), "268435456 1\n7 2\nend sparse\n");
+}
+
+#[test]
+fn a_hundred_and_fifty_layers_are_one_image() {
+    let world = world(&[("a", "")]);
+    let lines: String = (0..150).map(|number| format!("COPY a /d/{number}\n")).collect();
+    build(&world, &lines);
+    assert_eq!(world.in_image("app", "ls /d | wc -l"), "150\n");
+}
+
+#[test]
+fn attributes_that_cannot_be_kept_are_told() {
+    let world = world(&[]);
+    world.write("tree/f", "");
+    let pax = "--pax-option=SCHILY.xattr.nowhere.name:=value";
+    tar(&world, &["--format=pax", pax, "-cf", "ctx/a.tar", "-C", "tree", "f"]);
+    world.write("Dockerfile", "FROM busybox\nADD a.tar /x/\n");
+    let shown = world.build(&["-f", "Dockerfile", "ctx"]);
+    assert!(
+        shown.contains("extended attributes could not be kept, 1 in all: the first is `nowhere.name` of `/x/f`"),
+        "{shown}"
+    );
+}
