@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oci::Digest;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
 use crate::database::{Database, Durability, Reader, Table, Writer};
 use crate::draft::{self, Drafts, LayerDraft};
@@ -167,9 +169,10 @@ impl Store {
         }
         let draft = self.temporary_dir()?;
         fill(&draft).map_err(StoreError::file("fill", &draft))?;
-        match fs::rename(&draft, &dir) {
-            // Another process was faster.
-            Err(_) if dir.is_dir() => Ok(dir),
+        // A plain rename would put it in the place of an empty directory, which somebody may be using already.
+        match rustix::fs::renameat_with(CWD, &draft, CWD, &dir, RenameFlags::NOREPLACE) {
+            // Another step or process was faster.
+            Err(Errno::EXIST) => Ok(dir),
             renamed => renamed.map(|()| dir.clone()).map_err(StoreError::file("create", &dir)),
         }
     }

@@ -497,3 +497,45 @@ fn attributes_that_cannot_be_kept_are_told() {
         "{shown}"
     );
 }
+
+/// Returns the digests of the layers of an image that is built from scratch in a world of its own.
+fn layers_of(make: impl Fn(&World)) -> String {
+    let world = World::empty();
+    make(&world);
+    world.write("Dockerfile", "FROM scratch\nCOPY a d /x/\nADD --chown=1:2 t.tar /y/\nCOPY --link d /z/\nWORKDIR /w\n");
+    let args = ["build", "-f", "Dockerfile", "--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+    let output = ["-o", "type=oci,dest=out.tar,tar=true,rewrite-timestamp=true", "ctx"];
+    world.ok(&[args.as_slice(), &output].concat());
+    let listed =
+        std::process::Command::new("tar").args(["-xOf", "out.tar", "index.json"]).current_dir(world.path("")).output();
+    String::from_utf8(listed.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn two_machines_make_the_same_layers_if_times_are_rewritten() {
+    let make = |mode: u32, seconds: u64, reverse: bool| {
+        move |world: &World| {
+            let mut files = vec![("ctx/a", "1"), ("ctx/d/b", "2"), ("ctx/d/c/e", "3"), ("tree/f", "4")];
+            if reverse {
+                files.reverse();
+            }
+            for (name, content) in files {
+                world.write(name, content);
+                set_mode(world, name, 0o644);
+            }
+            for dir in ["ctx/d", "ctx/d/c", "ctx"] {
+                set_mode(world, dir, 0o755);
+                let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+                fs::File::open(world.path(dir)).unwrap().set_modified(at).unwrap();
+            }
+            // The store's own directory, and where it lies, mean nothing.
+            fs::create_dir_all(world.store()).unwrap();
+            set_mode(world, "store", mode);
+            tar(world, &["--mtime=@5", "--owner=0", "--group=0", "-cf", "ctx/t.tar", "-C", "tree", "f"]);
+            set_mode(world, "ctx/t.tar", 0o644);
+        }
+    };
+    let one = layers_of(make(0o700, 1_800_000_000, false));
+    assert!(one.contains("sha256:"), "{one}");
+    assert_eq!(one, layers_of(make(0o755, 1_900_000_000, true)));
+}

@@ -117,7 +117,9 @@ impl Engine {
             self.complete_images(built).await?
         };
         let snapshots = built.iter().map(|built| built.snapshot.clone()).collect();
-        let export = ExportRequest { images: &images, snapshots, tags: &request.tags, outputs: &request.outputs };
+        let epoch = built.iter().find_map(|built| built.result.epoch);
+        let export =
+            ExportRequest { images: &images, snapshots, tags: &request.tags, epoch, outputs: &request.outputs };
         let metadata = self.export_all(&export, step, cancel).await?;
         Ok(BuildOutcome { images: images.iter().map(|image| image.id).collect(), metadata })
     }

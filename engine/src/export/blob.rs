@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use flate2::write::GzEncoder;
 use layer::compression::Decoder;
 use layer::tar::{TarOptions, export_layer};
-use oci::{Descriptor, Hasher, media_type};
+use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
 use store::{LayerOrigin, LayerRecord, Store};
 
 use super::output::OutputParseError;
@@ -111,6 +111,24 @@ pub(crate) fn layer_blob(
         let mut tar = Decoder::new(file).map_err(failed)?;
         io::copy(&mut tar, out).map(|_| ()).map_err(failed)
     })
+}
+
+/// Returns a layer that was made here as a blob in which no file is later than `latest`, and the digest of its tar.
+pub(crate) fn rewritten_blob(
+    store: &Store,
+    record: &LayerRecord,
+    compression: Compression,
+    latest: Timestamp,
+) -> Result<(LayerBlob, Digest), Error> {
+    let opened = store.layer(record.clone())?.open()?;
+    let options = TarOptions { mtime_seconds_max: Some(latest.unix_seconds()), ..TarOptions::LAYER };
+    let (id, mut diff_id) = (record.id, record.content);
+    let blob = compress(store, compression, |out| {
+        let exported = export_layer(&opened, options, out).map_err(|source| Error::Export { id, source })?;
+        diff_id = exported.digest;
+        Ok(())
+    })?;
+    Ok((blob, diff_id))
 }
 
 /// Docker's media types mean the same as OCI's, and a manifest of one kind has only those of its kind.

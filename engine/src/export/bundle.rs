@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use oci::reference::DEFAULT_TAG;
-use oci::{Descriptor, Index, Manifest, Reference, media_type};
+use oci::{Descriptor, Index, Manifest, Reference, Timestamp, media_type};
 use serde::Serialize;
 use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::ExportRequest;
 use super::archive::Sink;
-use super::blob::{Compression, layer_blob};
+use super::blob::{Compression, layer_blob, rewritten_blob};
 use super::output::{BundleKind, BundleOutput};
 use crate::image::config_of;
 use crate::{Engine, Error};
@@ -52,9 +52,10 @@ impl Engine {
         }
         let (store, output, cancel) = (self.store.clone(), output.clone(), cancel.clone());
         let (images, names) = (export.images.to_vec(), export.tags.to_vec());
+        let latest = export.epoch.filter(|_| output.rewrite_timestamp);
         let written = tokio::task::spawn_blocking(move || {
             let bundle = [BundleImage { images: images.iter().collect(), names }];
-            write_bundle(&store, &bundle, &output, &cancel)
+            write_bundle(&store, &bundle, (&output, latest), &cancel)
         });
         let mut descriptors = written.await.map_err(|error| Error::Bug(error.to_string()))??;
         descriptors.pop().ok_or_else(|| Error::Bug("a bundle was written without an image".to_owned()))
@@ -62,13 +63,15 @@ impl Engine {
 }
 
 /// Writes images and returns the descriptors of their manifests, or of the indexes of those with several.
+///
+/// With `latest`, no file of a layer that was made here is later than that; such layers, and images with them, are others then.
 pub(crate) fn write_bundle(
     store: &Store,
     bundle: &[BundleImage<'_>],
-    output: &BundleOutput,
+    (output, latest): (&BundleOutput, Option<Timestamp>),
     cancel: &CancellationToken,
 ) -> Result<Vec<Descriptor>, Error> {
-    let mut writer = BundleWriter::new(store, output, cancel)?;
+    let mut writer = BundleWriter::new(store, (output, latest), cancel)?;
     let written = bundle.iter().map(|image| writer.image(image)).collect::<Result<Vec<_>, Error>>();
     match written.and_then(|descriptors| writer.indexes().map(|()| descriptors)) {
         Ok(descriptors) => writer.sink.finish().map(|()| descriptors),
@@ -83,6 +86,7 @@ struct BundleWriter<'a> {
     store: &'a Store,
     compression: Compression,
     force: bool,
+    latest: Option<Timestamp>,
     kind: BundleKind,
     cancel: &'a CancellationToken,
     sink: Sink,
@@ -92,14 +96,18 @@ struct BundleWriter<'a> {
 }
 
 impl<'a> BundleWriter<'a> {
-    fn new(store: &'a Store, output: &BundleOutput, cancel: &'a CancellationToken) -> Result<Self, Error> {
+    fn new(
+        store: &'a Store,
+        (output, latest): (&BundleOutput, Option<Timestamp>),
+        cancel: &'a CancellationToken,
+    ) -> Result<Self, Error> {
         let mut sink = Sink::open(&output.destination)?;
         for directory in ["blobs", "blobs/sha256"] {
             sink.directory(directory)?;
         }
         let BundleOutput { compression, force_compression: force, kind, .. } = *output;
         let (manifests, docker, written) = (Vec::new(), Vec::new(), Default::default());
-        Ok(Self { store, compression, force, kind, cancel, sink, manifests, docker, written })
+        Ok(Self { store, compression, force, latest, kind, cancel, sink, manifests, docker, written })
     }
 
     fn image(&mut self, image: &BundleImage<'_>) -> Result<Descriptor, Error> {
@@ -126,20 +134,32 @@ impl<'a> BundleWriter<'a> {
 
     /// Writes an image's layers, config and manifest.
     fn manifest(&mut self, image: &ImageRecord, names: &[Reference]) -> Result<Descriptor, Error> {
-        let mut layers = Vec::with_capacity(image.layers.len());
+        let (mut layers, mut diff_ids) = (Vec::with_capacity(image.layers.len()), Vec::new());
         for layer in &image.layers {
             if self.cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             let unavailable = || executor::ExecError::LayerUnavailable { diff_id: layer.diff_id };
             let record = layer.layer.as_ref().ok_or_else(unavailable)?;
-            let mut blob = layer_blob(self.store, record, self.compression, self.force)?;
+            let (mut blob, diff_id) = match self.latest.filter(|_| record.origin.is_none()) {
+                Some(latest) => rewritten_blob(self.store, record, self.compression, latest)?,
+                None => (layer_blob(self.store, record, self.compression, self.force)?, layer.diff_id),
+            };
+            diff_ids.push(diff_id);
             let descriptor = blob.descriptor.clone();
             self.blob(&descriptor, &mut blob)?;
             layers.push(descriptor);
         }
-        let config = Descriptor::of(media_type::OCI_CONFIG, image.config.as_bytes());
-        self.blob(&config, &mut image.config.as_bytes())?;
+        let text = match self.latest {
+            Some(_) => {
+                let mut config = config_of(image)?;
+                config.rootfs.diff_ids = diff_ids;
+                serde_json::to_string(&config).map_err(|error| Error::Bug(error.to_string()))?
+            }
+            None => image.config.clone(),
+        };
+        let config = Descriptor::of(media_type::OCI_CONFIG, text.as_bytes());
+        self.blob(&config, &mut text.as_bytes())?;
         let blob_path = |descriptor: &Descriptor| format!("blobs/sha256/{}", descriptor.digest.hex());
         let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
         self.docker.push(DockerManifest {
@@ -147,7 +167,7 @@ impl<'a> BundleWriter<'a> {
             repo_tags: (!tags.is_empty()).then_some(tags),
             layers: (!layers.is_empty()).then(|| layers.iter().map(blob_path).collect()),
         });
-        if let Some(pulled) = unchanged_manifest(image, &layers) {
+        if let Some(pulled) = unchanged_manifest(image, &layers).filter(|_| self.latest.is_none()) {
             let descriptor = Descriptor::of(media_type_of(&pulled), pulled.as_bytes());
             self.blob(&descriptor, &mut pulled.as_bytes())?;
             return Ok(descriptor);

@@ -6,7 +6,7 @@ mod bundle;
 mod files;
 mod output;
 
-use oci::Reference;
+use oci::{Reference, Timestamp};
 use store::{ImageRecord, NameRecord, NamedImage, Snapshot};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,8 @@ pub(crate) struct ExportRequest<'a> {
     pub(crate) snapshots: Vec<Snapshot>,
     /// Their names.
     pub(crate) tags: &'a [Reference],
+    /// What `SOURCE_DATE_EPOCH` says.
+    pub(crate) epoch: Option<Timestamp>,
     /// Where to; none is the store.
     pub(crate) outputs: &'a [Output],
 }
@@ -74,7 +76,7 @@ impl Engine {
     }
 
     fn put_in_store(&self, export: &ExportRequest<'_>, step: &OwnStep, metadata: &mut Metadata) -> Result<(), Error> {
-        let updated = oci::Timestamp::now();
+        let updated = Timestamp::now();
         let named = |image: &ImageRecord| NamedImage { platform: image.platform.clone(), id: image.id };
         let record = NameRecord { images: export.images.iter().map(named).collect(), digest: None, updated };
         let names: Vec<(Reference, NameRecord)> = export.tags.iter().map(|tag| (tag.clone(), record.clone())).collect();

@@ -30,6 +30,8 @@ pub struct BundleOutput {
     pub compression: Compression,
     /// Whether layers that are there in another form are compressed anew.
     pub force_compression: bool,
+    /// Whether files of layers that were made here get no time later than `SOURCE_DATE_EPOCH`.
+    pub rewrite_timestamp: bool,
 }
 
 /// What a bundle can be read as.
@@ -113,6 +115,7 @@ struct Attributes {
     compression: Option<String>,
     level: Option<i32>,
     force_compression: bool,
+    rewrite_timestamp: bool,
     platform_split: Option<bool>,
 }
 
@@ -154,6 +157,7 @@ impl Attributes {
                 self.level = Some(level);
             }
             "force-compression" => self.force_compression = boolean(key, value)?,
+            "rewrite-timestamp" => self.rewrite_timestamp = boolean(key, value)?,
             "platform-split" => self.platform_split = Some(boolean(key, value)?),
             _ => {
                 let kind = if self.kind.is_empty() { "this" } else { &self.kind };
@@ -178,8 +182,9 @@ impl Attributes {
                     (path, _) => Destination::File(PathBuf::from(path)),
                 };
                 let compression = Compression::parse(self.compression.as_deref(), self.level)?;
-                let force_compression = self.force_compression;
-                Ok(Output::Bundle(BundleOutput { kind, destination, compression, force_compression }))
+                let (force_compression, rewrite_timestamp) = (self.force_compression, self.rewrite_timestamp);
+                let output = BundleOutput { kind, destination, compression, force_compression, rewrite_timestamp };
+                Ok(Output::Bundle(output))
             }
             "tar" => {
                 let destination = match self.destination.as_deref() {
@@ -244,7 +249,9 @@ mod tests {
         assert_eq!(parse("type=image"), Ok(Output::Store));
         assert_eq!(parse("type=cacheonly"), Ok(Output::Nowhere));
         let bundle = |kind, destination, compression| {
-            Ok(Output::Bundle(BundleOutput { kind, destination, compression, force_compression: false }))
+            let (force_compression, rewrite_timestamp) = (false, false);
+            let output = BundleOutput { kind, destination, compression, force_compression, rewrite_timestamp };
+            Ok(Output::Bundle(output))
         };
         let gzip = Compression::parse(None, None).unwrap();
         assert_eq!(parse("type=oci,dest=a.tar"), bundle(BundleKind::Oci, Destination::File("a.tar".into()), gzip));

@@ -65,14 +65,19 @@ impl Engine {
         }
         let (store, cancel) = (self.store.clone(), cancel.clone());
         let SaveRequest { destination, kind, .. } = request.clone();
-        let output =
-            BundleOutput { kind, destination, compression: Compression::Uncompressed, force_compression: false };
+        let output = BundleOutput {
+            kind,
+            destination,
+            compression: Compression::Uncompressed,
+            force_compression: false,
+            rewrite_timestamp: false,
+        };
         let written = tokio::task::spawn_blocking(move || {
             let bundle: Vec<BundleImage<'_>> = found
                 .iter()
                 .map(|(_, images, names)| BundleImage { images: images.iter().collect(), names: names.clone() })
                 .collect();
-            write_bundle(&store, &bundle, &output, &cancel)
+            write_bundle(&store, &bundle, (&output, None), &cancel)
         });
         written.await.map_err(|error| Error::Bug(error.to_string()))?.map(|_| ())
     }
