@@ -90,7 +90,13 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes an entry; `content` is read only for files. The caller keeps to the order of paths.
+    ///
+    /// A root directory that is like every other is left out, as Docker and BuildKit leave it out: a layer that changes nothing is then the empty
+    /// archive, whose digest tools know.
     pub fn append(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), TarWriteError> {
+        if is_ordinary_root(entry) {
+            return Ok(());
+        }
         let is_layer = self.options.meaning == Meaning::Layer;
         if is_layer && entry.kind != Kind::Whiteout && entry.path.name().starts_with(WHITEOUT_PREFIX) {
             return Err(TarWriteError::ReservedName { path: entry.path.to_text() });
@@ -187,6 +193,13 @@ impl<W: Write> Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), TarWriteError> {
         self.out.write_all(bytes).map_err(|source| TarWriteError::Output { source })
     }
+}
+
+/// Tells whether whoever unpacks the archive makes this entry anyway, but for its time.
+fn is_ordinary_root(entry: &Entry<'_>) -> bool {
+    entry.path == EntryPath::ROOT
+        && entry.kind == (Kind::Directory { opaque: false })
+        && entry.metadata.equal_but_for_time(&Metadata::IMPLIED_DIRECTORY)
 }
 
 /// What one header says.

@@ -85,7 +85,6 @@ fn everything_is_written_in_order() {
     check(
         EVERYTHING,
         expect![[r##"
-        ./ d 0755 0:0 (0, 0)
         big f 1 "1" 0644 3000000:4000000 (-1, 0)
         bin l usr/bin 0777 0:0 (0, 0)
         dev/ d 0755 0:0 (0, 0)
@@ -113,7 +112,6 @@ fn times_are_whole_seconds_and_can_be_clamped() {
     let mut bytes = Vec::new();
     tar::export_layer(&world.layer, options, &mut bytes).unwrap();
     expect![[r#"
-        ./ d 0755 0:0 (0, 0)
         .wh.gone f 0 "" 0000 0:0 (0, 0)
         new f 1 "1" 0644 0:0 (100, 0)
         old f 1 "1" 0644 0:0 (50, 0)
@@ -127,7 +125,6 @@ fn the_bytes_of_a_layer_are_pinned() {
     let bytes = export(&world.layer);
     let blocks: Vec<String> = bytes.chunks(512).map(dump).collect();
     expect![[r#"
-        ./ | 0000755 | 0000000 | 0000000 | 00000000000 | 00000000000 | 007342 |  5 | ustar | 00 | 0000000 | 0000000
         a | 0000644 | 0001750 | 0001750 | 00000000005 | 14524770400 | 007437 |  0 | ustar | 00 | 0000000 | 0000000
         hello
         ././@PaxHeader | 0000644 | 0000000 | 0000000 | 00000000031 | 00000000000 | 011465 |  x | ustar | 00 | 0000000 | 0000000
@@ -137,8 +134,22 @@ fn the_bytes_of_a_layer_are_pinned() {
         .wh.c | 0000000 | 0000000 | 0000000 | 00000000000 | 00000000000 | 010015 |  0 | ustar | 00 | 0000000 | 0000000
 
     "#]].assert_eq(&blocks.join("\n"));
-    expect!["sha256:2a9e097cc3bd93ca5fb262599cfac6d9ee05bf665199de6d5a00dab53813a115"]
+    expect!["sha256:1f3dc14e614f8d96a6013b34f07aa709bc3f0f63734ec87d3ba3cf050f835e1d"]
         .assert_eq(&Digest::of(&bytes).to_string());
+}
+
+#[test]
+fn an_ordinary_root_is_not_written_and_a_layer_without_changes_is_the_known_empty_archive() {
+    let empty = export(&layer("").layer);
+    assert_eq!(
+        Digest::of(&empty).to_string(),
+        "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef",
+    );
+    let world = layer("d / # 0700 1:2");
+    expect![[r#"
+        ./ d 0700 1:2 (0, 0)
+    "#]]
+    .assert_eq(&listing(&export(&world.layer)));
 }
 
 /// Shows the fields of a block that are not empty.
@@ -168,7 +179,6 @@ fn a_stack_is_exported_as_one_file_system() {
     tar::export_stack(&stack(&worlds), crate::world::path("/d").as_path(), TarOptions::FILE_SYSTEM, &mut bytes)
         .unwrap();
     expect![[r#"
-        ./ d 0755 0:0 (0, 0)
         b f 1 "1" 0644 0:0 (0, 0)
         c h b 0644 0:0 (0, 0)
         s l b 0777 0:0 (0, 0)
