@@ -106,7 +106,8 @@ impl Command {
         let draft = self.store.draft_layer()?;
         let tree = draft.tree();
         let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
-        let user = resolve_user(&self.stack, &self.exec.user)?;
+        let user = resolve_user(&self.stack, &self.exec.user)
+            .map_err(|source| ExecError::CommandUser { command: self.line(), source: Box::new(source) })?;
         let cwd = self.stack.resolve(self.exec.cwd.as_bytes(), Follow::All);
         let has_cwd = cwd.is_ok_and(|cwd| cwd.path.as_path().is_root() || cwd.found.is_some());
         if has_cwd {
@@ -155,7 +156,11 @@ impl Command {
     fn start_error(&self, source: runtime::StartError) -> ExecError {
         let message = format!("{source}\n");
         self.reporter.report(Report::Output { step: self.step, stream: Stream::Stderr, bytes: message.into_bytes() });
-        ExecError::Start { command: self.line(), source }
+        let command = self.line();
+        if source.is_about_the_program() {
+            return ExecError::Execute { command, source };
+        }
+        ExecError::Start { command, source }
     }
 
     /// The directory that a step starts in is made for it, as BuildKit does; it belongs to the step's user.

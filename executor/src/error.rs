@@ -27,6 +27,14 @@ pub enum ExecError {
         /// Why not.
         source: runtime::CreateError,
     },
+    /// The command cannot be executed: it ends like one that a shell did not find, with the text and the code that users search for.
+    #[error("process \"{command}\" did not complete successfully: exit code: {}", source.exit_code())]
+    Execute {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// Why not.
+        source: runtime::StartError,
+    },
     /// The command could not be started.
     #[error("cannot start process \"{command}\"")]
     Start {
@@ -64,7 +72,15 @@ pub enum ExecError {
     /// What a command wrote cannot be read.
     #[error(transparent)]
     Scan(#[from] layer::tree::ScanError),
-    /// The user that the command is to run as does not exist.
+    /// The user that a step's command is to run as does not exist.
+    #[error("process \"{command}\" did not complete successfully")]
+    CommandUser {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// Why not.
+        source: Box<ExecError>,
+    },
+    /// The user that a command is to run as does not exist.
     #[error(transparent)]
     User(#[from] runtime::users::UserError),
     /// A file that a step selects is not there.

@@ -196,7 +196,7 @@ fn a_command_that_does_not_exist_ends_like_one_that_failed() {
            2 | >>> RUN ["/nope"]
            3 |     
         --------------------
-        ERROR: failed to build: failed to solve: cannot start process "/nope": exec: "/nope": stat /nope: no such file or directory
+        ERROR: failed to build: failed to solve: process "/nope" did not complete successfully: exit code: 127: exec: "/nope": stat /nope: no such file or directory
         exit code: 1
     "#]],
     );
@@ -236,7 +236,7 @@ fn an_unknown_user_is_named_when_a_step_needs_it() {
            3 | >>> RUN true
            4 |     
         --------------------
-        ERROR: failed to build: failed to solve: unable to find user nope: no matching entries in passwd file
+        ERROR: failed to build: failed to solve: process "/bin/sh -c true" did not complete successfully: unable to find user nope: no matching entries in passwd file
         exit code: 1
     "#]],
     );

@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdir, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsmount, fsopen, mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsmount, mount_change, move_mount, open_tree, unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 
 use super::report::{During, Result, Step};
 use crate::lookup;
-use crate::memory::clone_tree;
+use crate::memory::{clone_tree, open_context};
 use crate::plan::{MountPoint, MountSourcePlan, Plan, PointKind, SealedPaths};
 use crate::syscall::{set_attributes, set_attributes_of_tree};
 
@@ -135,7 +135,7 @@ fn create_point(point: &MountPoint) -> rustix::io::Result<()> {
 }
 
 fn make_file_system(kind: &CStr, attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = open_context(kind)?;
     fsconfig_create(&context)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }

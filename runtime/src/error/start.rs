@@ -295,6 +295,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Returns whether the program is what is wrong, not the sandbox.
+    pub fn is_about_the_program(&self) -> bool {
+        self.exit_code() != EXIT_NOT_STARTED
+    }
+
     /// Returns what `docker run` exits with: 127 when there is no program, 126 when it cannot be executed, and 125 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {

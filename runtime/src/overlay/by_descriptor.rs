@@ -20,8 +20,7 @@ const VALUE_BYTES_MAX: usize = 255;
 
 /// Mounts layers on top of empty ones.
 pub(super) fn mount(overlay: &Overlay, padding: &[OwnedFd]) -> Result<OwnedFd, OverlayError> {
-    let context =
-        fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|err| OverlayError::Open { source: err.into() })?;
+    let context = memory::open_context(c"overlay").map_err(|err| OverlayError::Open { source: err.into() })?;
     for layer in overlay.lowers.iter().rev() {
         set_layer(&context, layer)?;
     }
