@@ -221,6 +221,24 @@ fn a_command_that_does_not_exist_ends_like_one_that_failed() {
 }
 
 #[test]
+fn a_warning_above_an_error_is_not_taken_for_it() {
+    check(
+        Some("FROM busybox AS Base\nEXPOSE 80/foo\n"),
+        &[],
+        expect![[r#"
+            Dockerfile:2
+            --------------------
+               1 |     FROM busybox AS Base
+               2 | >>> EXPOSE 80/foo
+               3 |     
+            --------------------
+            ERROR: failed to build: failed to solve: invalid port: "80/foo": invalid proto: foo
+            exit code: 1
+        "#]],
+    );
+}
+
+#[test]
 fn an_unknown_user_is_named_when_a_step_needs_it() {
     check(
         Some("FROM busybox\nUSER nope\nRUN true\n"),

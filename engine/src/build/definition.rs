@@ -51,13 +51,17 @@ impl Definition {
         step.done();
         let parsed = frontend::parse(&text);
         let definition = Self { file: parsed.file, path, name, step: digest };
-        let errors: Vec<Diagnostic> =
-            parsed.diagnostics.into_iter().filter(|it| it.severity == Severity::Error).collect();
-        if errors.is_empty() { Ok(definition) } else { Err(definition.error(errors)) }
+        let is_wrong = parsed.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+        if is_wrong { Err(definition.error(parsed.diagnostics, events)) } else { Ok(definition) }
     }
 
-    /// Makes an error of diagnostics, with the lines of the first.
-    pub(crate) fn error(&self, diagnostics: Vec<Diagnostic>) -> Error {
+    /// Makes an error of the errors among diagnostics, with the lines of the first, and reports the warnings.
+    pub(crate) fn error(&self, diagnostics: Vec<Diagnostic>, events: &EventSink) -> Error {
+        let (diagnostics, warnings): (Vec<_>, Vec<_>) =
+            diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        for warning in &warnings {
+            events.send(self.warning_event(warning));
+        }
         let lines = diagnostics.first().and_then(|diagnostic| diagnostic.lines);
         let excerpt = lines.and_then(|lines| self.excerpt_of(lines)).map(Box::new);
         Error::Dockerfile { diagnostics, excerpt }

@@ -48,7 +48,7 @@ impl Engine {
         let (mut known, mut images) = (Known::default(), BTreeMap::new());
         for _ in 0..ROUNDS_MAX {
             let lowered = frontend::lower(&definition.file, &lower_request, &known);
-            let needs = match lowered.map_err(|error| definition.error(error.diagnostics))? {
+            let needs = match lowered.map_err(|error| definition.error(error.diagnostics, events))? {
                 Lowered::Done(plan) => return Ok(Lowering { plan, images, contexts }),
                 Lowered::Needs(needs) => needs,
             };
