@@ -188,8 +188,8 @@ where
             Settled::Prepared(id, Ok(Prepared::Hit(outputs))) => {
                 self.finish(id, outputs, Outcome::Cached, Served::Nobody);
             }
-            Settled::Prepared(id, Ok(Prepared::Miss { lock, content })) => {
-                self.fetch_sources(id, Held { lock, content });
+            Settled::Prepared(id, Ok(Prepared::Miss { locks, content })) => {
+                self.fetch_sources(id, Held { locks, content });
             }
             Settled::Executed(id, held, Ok(execution)) => {
                 self.executing -= 1;
@@ -386,7 +386,8 @@ where
         let lookup = Lookup {
             definition: step.definition,
             by_definition: !step.fresh,
-            by_content: step.known && !graph[id].hints.ignore_cache,
+            ignore_cache: graph[id].hints.ignore_cache,
+            known: step.known,
         };
         let (ports, cancel) = (self.ports, self.cancel.clone());
         self.jobs.push(Box::pin(async move {
@@ -441,7 +442,7 @@ where
 
     fn executed(&mut self, id: VertexId, held: Option<Held<C::Lock>>, execution: Execution<E::Snapshot>) {
         // Sources are not recorded: what they bring in is named by their pins.
-        let Some(Held { lock, content }) = held else {
+        let Some(Held { locks, content }) = held else {
             return self.finish(id, execution.outputs, Outcome::Ran, Served::Nobody);
         };
         let Execution { outputs, pins } = execution;
@@ -455,7 +456,7 @@ where
             self.recompute_above(id);
         }
         let executed =
-            Executed { seen, definition, content: content.filter(|_| as_looked_up), outputs: outputs.clone(), lock };
+            Executed { seen, definition, content: content.filter(|_| as_looked_up), outputs: outputs.clone(), locks };
         self.work.set(id, State::Recording(outputs));
         let (ports, graph) = (self.ports, self.work.graph);
         self.jobs.push(Box::pin(async move {

@@ -14,16 +14,18 @@ pub(crate) struct Lookup {
     pub(crate) definition: Digest,
     /// Whether the definition key may hit: not for steps above one that ignores the cache, which has to run first.
     pub(crate) by_definition: bool,
-    /// Whether the content key may hit: not for steps that ignore the cache, nor where no result of the operation is recorded.
-    pub(crate) by_content: bool,
+    /// Whether the step looks nothing up by its content either, and waits for nobody who makes the same: it is to be run whatever there is.
+    pub(crate) ignore_cache: bool,
+    /// Whether some result of the operation was recorded when the build began.
+    pub(crate) known: bool,
 }
 
 /// What preparing a step came to.
 pub(crate) enum Prepared<S, L> {
     /// There is a result.
     Hit(Vec<S>),
-    /// There is none, and no other process makes it: this one holds the lock.
-    Miss { lock: L, content: Option<Digest> },
+    /// There is none, and no other process makes it: this one holds the locks.
+    Miss { locks: Vec<L>, content: Option<Digest> },
 }
 
 /// What a step sees of one input.
@@ -48,28 +50,39 @@ where
     C: Cache<Snapshot = E::Snapshot>,
 {
     let (executor, cache) = ports;
+    if lookup.ignore_cache {
+        return Ok(Prepared::Miss { locks: Vec::new(), content: None });
+    }
     let mut content = None;
-    if lookup.by_content {
+    // Asked again: another build may have recorded the first result of the operation since this one began.
+    if lookup.known || cache.knows(&vertex.key_digest) {
         let key = content_key(vertex, &contents(executor, vertex, seen, cancel).await?);
-        if let Some(found) = cache.find(&key) {
-            cache.alias(&lookup.definition, &key);
-            return Ok(Prepared::Hit(found.outputs));
+        if let Some(hit) = find_by_content(cache, lookup, &key) {
+            return Ok(hit);
         }
         content = Some(key);
     }
-    let lock = cache.lock(&content.unwrap_or(lookup.definition), cancel).await.ok_or(StepError::Cancelled)?;
+    // The definition key first and by everybody: whether the content key is known depends on when a build began, and those who know it must meet those who do not.
+    // Nobody waits for a definition key while holding a content key, so no two wait for each other.
+    let mut locks = vec![cache.lock(&lookup.definition, cancel).await.ok_or(StepError::Cancelled)?];
     if lookup.by_definition
         && let Some(found) = cache.find(&lookup.definition)
     {
         return Ok(Prepared::Hit(found.outputs));
     }
-    if let Some(key) = &content
-        && let Some(found) = cache.find(key)
-    {
-        cache.alias(&lookup.definition, key);
-        return Ok(Prepared::Hit(found.outputs));
+    if let Some(key) = &content {
+        locks.push(cache.lock(key, cancel).await.ok_or(StepError::Cancelled)?);
+        if let Some(hit) = find_by_content(cache, lookup, key) {
+            return Ok(hit);
+        }
     }
-    Ok(Prepared::Miss { lock, content })
+    Ok(Prepared::Miss { locks, content })
+}
+
+fn find_by_content<C: Cache>(cache: &C, lookup: Lookup, key: &Digest) -> Option<Prepared<C::Snapshot, C::Lock>> {
+    let found = cache.find(key)?;
+    cache.alias(&lookup.definition, key);
+    Some(Prepared::Hit(found.outputs))
 }
 
 /// An executed step on its way into the cache.
@@ -83,7 +96,7 @@ pub(crate) struct Executed<S, L> {
     /// What was made.
     pub(crate) outputs: Vec<S>,
     /// Held until the result can be found.
-    pub(crate) lock: L,
+    pub(crate) locks: Vec<L>,
 }
 
 /// Records an executed step and returns the outputs to go on with.
@@ -98,7 +111,7 @@ where
     C: Cache<Snapshot = E::Snapshot>,
 {
     let (executor, cache) = ports;
-    let Executed { seen, definition, content, outputs, lock } = executed;
+    let Executed { seen, definition, content, outputs, locks } = executed;
     let content = match content {
         Some(key) => key,
         None => content_key(vertex, &contents(executor, vertex, &seen, cancel).await?),
@@ -117,7 +130,7 @@ where
         replace: vertex.hints.ignore_cache,
     };
     let outputs = cache.record(record).await;
-    drop(lock);
+    drop(locks);
     Ok(outputs)
 }
 

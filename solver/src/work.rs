@@ -41,8 +41,8 @@ pub(crate) enum State<S, L> {
 
 /// What a step keeps from its preparation until it is recorded.
 pub(crate) struct Held<L> {
-    /// Keeps every other process from making the same.
-    pub(crate) lock: L,
+    /// Keep every other process from making the same.
+    pub(crate) locks: Vec<L>,
     /// The content key, where it was needed for looking up.
     pub(crate) content: Option<Digest>,
 }

@@ -317,3 +317,49 @@ fn two_builds_at_once_run_each_step_once() {
     assert_eq!(first.unwrap(), second.unwrap());
     assert_eq!(fixture.executor.take_runs(), ["a", "b", "c"]);
 }
+
+#[test]
+fn builds_that_knew_of_results_and_builds_that_did_not_run_a_step_once() {
+    let fixture = Fixture::default();
+    // The first build begins before any result of `b` is recorded, and waits in `gate` for the second, which begins after.
+    let (other, world) = (World::parse("x=9\nb: x"), World::parse("x=9\ngate*=&2\nb: gate"));
+    fixture.executor.enter(&world);
+    let options = Options { parallel_max: NonZeroUsize::new(2).unwrap(), times: &BTreeMap::new };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cache = &fixture.cache;
+    let observe = |_| {};
+    let ports = (&fixture.executor, &cache);
+    let (others, targets) = ([other.target], [world.target]);
+    let early = solve(&world.graph, &targets, ports, options, &observe, &fixture.cancel);
+    let late = async {
+        solve(&other.graph, &others, ports, options, &observe, &fixture.cancel).await.unwrap();
+        solve(&world.graph, &targets, ports, options, &observe, &fixture.cancel).await
+    };
+    let (early, late) = runtime.block_on(async { tokio::join!(early, late) });
+    assert_eq!(early.unwrap(), late.unwrap());
+    assert_eq!(fixture.executor.take_runs(), ["b", "b", "gate", "gate", "x"]);
+}
+
+#[test]
+fn whoever_waited_for_a_build_that_failed_runs_the_step_itself() {
+    let fixture = Fixture::default();
+    let (failing, world) = (World::parse("a=1\nb=~: a"), World::parse("a=1\nb: a"));
+    fixture.executor.enter(&failing);
+    let options = Options { parallel_max: NonZeroUsize::new(2).unwrap(), times: &BTreeMap::new };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cache = &fixture.cache;
+    let observe = |_| {};
+    let (stop, ports, targets) = (CancellationToken::new(), (&fixture.executor, &cache), [world.target]);
+    let first = solve(&failing.graph, &targets, ports, options, &observe, &stop);
+    let second = solve(&world.graph, &targets, ports, options, &observe, &fixture.cancel);
+    let stopping = async {
+        // By now the first runs `b`, and the second waits for it.
+        tokio::task::yield_now().await;
+        fixture.executor.enter(&world);
+        stop.cancel();
+    };
+    let (first, second, ()) = runtime.block_on(async { tokio::join!(first, second, stopping) });
+    assert_eq!(first.unwrap_err().to_string(), "the build was cancelled");
+    assert_eq!(second.unwrap()[0].content, "b(1)");
+    assert_eq!(fixture.executor.take_runs(), ["a", "b", "b"]);
+}

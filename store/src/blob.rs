@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use oci::{Digest, Hasher};
 
-use crate::{Store, StoreError, layer_table};
+use crate::{Store, StoreError, condemned};
 
 impl Store {
     /// Starts a blob; its digest need not be known yet.
@@ -16,11 +16,17 @@ impl Store {
         Ok(BlobWriter { store: self.clone(), path, file, hasher: Hasher::new(), size_bytes: 0, committed: false })
     }
 
+    /// Takes a blob off the list of deleted ones, if it is there.
+    fn pardon_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        if self.cache().read(|reader| condemned::BLOBS.has(reader, digest.as_bytes()))? {
+            self.cache().write(|writer| condemned::BLOBS.pardon(writer, digest.as_bytes()))?;
+        }
+        Ok(())
+    }
+
     /// Opens a blob; `Ok(None)` means that it is not there. A collection that is about to remove it leaves it.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
-        if self.cache().read(|reader| layer_table::is_condemned_blob(reader, digest))? {
-            self.cache().write(|writer| layer_table::take_condemned_blob(writer, digest))?;
-        }
+        self.pardon_blob(digest)?;
         let path = self.layout().blob(digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(file)),
@@ -59,6 +65,8 @@ impl BlobWriter {
 
     fn put(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let target = self.store.layout().blob(digest);
+        // One of the same name that was deleted is this one from now on.
+        self.store.pardon_blob(digest)?;
         fs::rename(&self.path, &target).map_err(StoreError::file("create", &target))?;
         self.committed = true;
         Ok(())

@@ -9,7 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
-use crate::draft::discard;
+use crate::draft::{discard, list};
+use crate::epoch::is_at;
 use crate::{ContainerId, LayerId, LayerRecord, Store, StoreError};
 
 /// Containers by id.
@@ -55,12 +56,35 @@ impl Store {
     /// Makes a container's directory and records the container. This process watches over it until what is returned is dropped, or the process dies.
     pub fn create_container(&self, record: &ContainerRecord) -> Result<File, StoreError> {
         let dir = self.container_dir(&record.id);
-        std::fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
-        let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
-        // Before the record: nobody may see a running container that no one watches over.
-        flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
+        let lock = loop {
+            std::fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
+            let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
+            // Before the record: nobody may see a running container that no one watches over.
+            flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
+            // Before it was locked, a collection may have taken it for that of a process that died.
+            if is_at(&lock, &dir)? {
+                break lock;
+            }
+        };
         self.put_container(record)?;
         Ok(lock)
+    }
+
+    /// Removes the directories of containers that were never recorded, because whoever made them died.
+    pub(crate) fn discard_orphaned_containers(&self) -> Result<(), StoreError> {
+        for dir in list(&self.layout().containers())? {
+            let id = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let Some(id) = id else { continue };
+            // Held until it is gone: its maker sees then that it has to make another one.
+            let Ok(lock) = File::open(&dir) else { continue };
+            let is_free = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if is_free
+                && self.meta().read(|reader| Ok(reader.get(CONTAINERS, ContainerId::as_bytes(&id))?.is_none()))?
+            {
+                discard(self.layout(), &dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// Records how far a container has come.

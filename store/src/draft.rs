@@ -129,8 +129,17 @@ impl Drop for LayerDraft {
 /// Moves a directory to the trash and removes it there. What is not there is no error.
 pub(crate) fn discard(layout: &Layout, path: &Path) -> Result<(), StoreError> {
     match bury(layout, path)? {
-        Some(trash) => fs::remove_dir_all(&trash).map_err(StoreError::file("remove", &trash)),
+        Some(trash) => unlink(&trash),
         None => Ok(()),
+    }
+}
+
+/// Unlinks what lies in the trash. That another process unlinks it too is no error.
+fn unlink(path: &Path) -> Result<(), StoreError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -144,18 +153,15 @@ pub(crate) fn bury(layout: &Layout, path: &Path) -> Result<Option<PathBuf>, Stor
     }
 }
 
-/// Unlinks everything in the trash. What another process is unlinking too is no error.
+/// Unlinks everything in the trash, unless another process is at it.
 pub(crate) fn empty_trash(layout: &Layout) -> Result<(), StoreError> {
-    for path in list(&layout.trash())? {
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::file("remove", &path)(error));
-            }
-            _ => {}
-        }
+    let dir = layout.trash();
+    let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => list(&dir)?.iter().try_for_each(|path| unlink(path)),
+        Err(Errno::WOULDBLOCK) => Ok(()),
+        Err(error) => Err(StoreError::file("lock", &dir)(error)),
     }
-    Ok(())
 }
 
 /// Cleans up after processes that died: their temporary files, and those of their layers that `is_named` does not know.
@@ -184,7 +190,8 @@ pub(crate) fn sweep(
         }
         discard(layout, &dir)?;
     }
-    Ok(())
+    // What a process that died had moved there.
+    empty_trash(layout)
 }
 
 /// Returns what is in a directory, sorted; one that is not there is empty.

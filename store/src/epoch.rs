@@ -1,20 +1,32 @@
 //! Who may still be reading a layer that was deleted.
 //!
-//! A process that reads layers without naming them durably (a build) holds `live/epoch` shared. A collection removes records first, then renames that file, so that
-//! later readers hold a new one, and unlinks the layers when nobody holds the old one any more. So a build that found a layer keeps it, a build writes nothing to say
-//! so, and no collection waits for one.
+//! A process that reads layers without naming them durably (a build) holds `live/epoch` shared. A collection removes records first, then gives that file a number, so
+//! that later readers hold a new one, and unlinks the layers when nobody holds that number *or a smaller one* any more: a reader from long ago may have recorded a
+//! layer again that an earlier collection had deleted. So a build that found a layer keeps it, a build writes nothing to say so, and no collection waits for one.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
-use crate::id::random_bytes;
+use crate::draft::list;
 
 const CURRENT: &str = "epoch";
+
+/// The number of an epoch that ended; each has a greater one than those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Epoch(pub(crate) u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
 
 /// Keeps deleted layers in place while it lives, as far as they were there when it was taken.
 #[derive(Debug)]
@@ -47,33 +59,53 @@ pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Starts a new epoch and returns the name of the one that ended. One that nobody ever held is over at once.
-pub(crate) fn rotate(live: &Path) -> Result<String, StoreError> {
-    let name = format!("{:032x}", u128::from_le_bytes(random_bytes()));
-    match fs::rename(live.join(CURRENT), live.join(&name)) {
+/// Ends the current epoch: whoever comes now holds another one than `ended`.
+pub(crate) fn rotate(live: &Path, ended: Epoch) -> Result<(), StoreError> {
+    match fs::rename(live.join(CURRENT), live.join(ended.to_string())) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::file("rename", &live.join(CURRENT))(error))
         }
-        _ => Ok(name),
+        _ => Ok(()),
     }
 }
 
-/// Tells whether everybody who held the epoch `name` has let go of it; then its file is removed.
-pub(crate) fn is_over(live: &Path, name: &str) -> Result<bool, StoreError> {
-    let path = live.join(name);
-    let file = match File::open(&path) {
+/// Returns the last epoch that ended and whose file is there, or 0.
+pub(crate) fn highest(live: &Path) -> Result<Epoch, StoreError> {
+    Ok(ended(live)?.into_iter().map(|(epoch, _)| epoch).max().unwrap_or(Epoch(0)))
+}
+
+/// Returns the first of the epochs that ended and that somebody still holds; what was deleted in an earlier one has no readers. The files of the others are removed.
+pub(crate) fn oldest_held(live: &Path) -> Result<Option<Epoch>, StoreError> {
+    let mut oldest: Option<Epoch> = None;
+    for (epoch, path) in ended(live)? {
+        if is_held(&path)? {
+            oldest = Some(oldest.map_or(epoch, |oldest| oldest.min(epoch)));
+        }
+    }
+    Ok(oldest)
+}
+
+/// Returns the epochs that ended and whose files are there.
+fn ended(live: &Path) -> Result<Vec<(Epoch, PathBuf)>, StoreError> {
+    let number = |path: &Path| path.file_name()?.to_str()?.parse().ok().map(Epoch);
+    Ok(list(live)?.into_iter().filter_map(|path| Some((number(&path)?, path))).collect())
+}
+
+/// Tells whether anybody holds the file of an epoch that ended; else it is removed.
+fn is_held(path: &Path) -> Result<bool, StoreError> {
+    let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(StoreError::file("open", &path)(error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(StoreError::file("open", path)(error)),
     };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(false),
-        Err(error) => return Err(StoreError::file("lock", &path)(error)),
+        Err(Errno::WOULDBLOCK) => return Ok(true),
+        Err(error) => return Err(StoreError::file("lock", path)(error)),
     }
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::file("remove", &path)(error)),
-        _ => Ok(true),
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::file("remove", path)(error)),
+        _ => Ok(false),
     }
 }
 
@@ -82,22 +114,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_is_over_when_nobody_who_was_there_is_left() {
+    fn an_epoch_is_held_while_anybody_who_was_there_is_left() {
         let dir = tempfile::tempdir().unwrap();
         let early = EpochGuard::take(dir.path()).unwrap();
-        let ended = rotate(dir.path()).unwrap();
+        rotate(dir.path(), Epoch(9)).unwrap();
         let late = EpochGuard::take(dir.path()).unwrap();
-        assert!(!is_over(dir.path(), &ended).unwrap());
+        rotate(dir.path(), Epoch(10)).unwrap();
+        assert_eq!(oldest_held(dir.path()).unwrap(), Some(Epoch(9)));
+        assert_eq!(highest(dir.path()).unwrap(), Epoch(10));
         drop(early);
-        assert!(is_over(dir.path(), &ended).unwrap());
-        assert!(is_over(dir.path(), &ended).unwrap());
+        assert_eq!(oldest_held(dir.path()).unwrap(), Some(Epoch(10)));
         drop(late);
+        assert_eq!(oldest_held(dir.path()).unwrap(), None);
+        assert!(list(dir.path()).unwrap().is_empty());
     }
 
     #[test]
     fn an_epoch_that_nobody_held_is_over() {
         let dir = tempfile::tempdir().unwrap();
-        let ended = rotate(dir.path()).unwrap();
-        assert!(is_over(dir.path(), &ended).unwrap());
+        rotate(dir.path(), Epoch(1)).unwrap();
+        let _now = EpochGuard::take(dir.path()).unwrap();
+        assert_eq!(oldest_held(dir.path()).unwrap(), None);
     }
 }

@@ -66,6 +66,14 @@ pub enum StoreError {
         /// How many bytes there are.
         size_bytes: u64,
     },
+    /// An image was removed while it got a name.
+    #[error("cannot name image {id} `{name}`: it was removed meanwhile")]
+    ImageGone {
+        /// The name.
+        name: String,
+        /// The image.
+        id: Digest,
+    },
     /// A layer that a record names is not there.
     #[error("layer {id} is missing from `{root}`")]
     LayerMissing {

@@ -100,6 +100,10 @@ impl Store {
                 writer.put_record(IMAGES, image.id.as_bytes(), image)?;
             }
             for (reference, name) in names {
+                // It may have been removed since it was found.
+                if let Some(gone) = missing_image(writer, name)? {
+                    return Err(StoreError::ImageGone { name: reference.to_string(), id: gone });
+                }
                 writer.put_record(NAMES, reference.to_string().as_bytes(), name)?;
             }
             Ok(())
@@ -151,6 +155,16 @@ impl Store {
             Ok(removed)
         })
     }
+}
+
+/// Returns the first image that a name points at and that is not there.
+fn missing_image(writer: &Writer<'_, '_>, name: &NameRecord) -> Result<Option<Digest>, StoreError> {
+    for NamedImage { id, .. } in &name.images {
+        if writer.reader().get(IMAGES, id.as_bytes())?.is_none() {
+            return Ok(Some(*id));
+        }
+    }
+    Ok(None)
 }
 
 fn all_there<T>(items: &[T], is_there: impl Fn(&T) -> Result<bool, StoreError>) -> Result<bool, StoreError> {

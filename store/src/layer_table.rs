@@ -6,16 +6,13 @@ use oci::{Descriptor, Digest, Reference, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
-use crate::{LayerId, StoreError, remote};
+use crate::epoch::Epoch;
+use crate::{LayerId, StoreError, condemned, remote};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
 /// Ids of layers by the digest of their tar.
 const DIFFS: Table = Table(b'D');
-/// Names of epochs by the id of a deleted layer whose files are still there.
-const CONDEMNED: Table = Table(b'X');
-/// Names of epochs by the digest of a deleted blob whose file is still there.
-const CONDEMNED_BLOBS: Table = Table(b'B');
 
 /// What is known of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +62,16 @@ pub(crate) fn all(reader: &Reader<'_>) -> Result<Vec<LayerRecord>, StoreError> {
     Ok(reader.records(LAYERS)?.into_iter().map(|(_, record)| record).collect())
 }
 
+pub(crate) fn ids(reader: &Reader<'_>) -> Result<Vec<LayerId>, StoreError> {
+    Ok(reader.entries(LAYERS)?.into_iter().filter_map(|(key, _)| LayerId::from_bytes(&key)).collect())
+}
+
 /// Puts a record, in place of an older one, and takes the layer off the list of deleted ones.
 ///
 /// Of two layers with one tar, the first one stays the one that is found by it.
 pub(crate) fn put(writer: &mut Writer<'_, '_>, record: &LayerRecord) -> Result<(), StoreError> {
     writer.put_record(LAYERS, record.id.as_bytes(), record)?;
-    writer.delete(CONDEMNED, record.id.as_bytes())?;
+    condemned::LAYERS.pardon(writer, record.id.as_bytes())?;
     let Some(diff_id) = &record.diff_id else { return Ok(()) };
     if writer.reader().get(DIFFS, diff_id.as_bytes())?.is_none() {
         writer.put(DIFFS, diff_id.as_bytes(), record.id.as_bytes())?;
@@ -78,10 +79,10 @@ pub(crate) fn put(writer: &mut Writer<'_, '_>, record: &LayerRecord) -> Result<(
     Ok(())
 }
 
-/// Removes the records of all layers that `is_kept` does not know, and returns those records.
+/// Removes the records of all layers that `is_kept` does not know, and returns those records. Their files stay until `epoch` is over.
 pub(crate) fn condemn(
     writer: &mut Writer<'_, '_>,
-    epoch: &str,
+    epoch: Epoch,
     is_kept: impl Fn(&LayerId) -> bool,
 ) -> Result<Vec<LayerRecord>, StoreError> {
     let mut condemned = Vec::new();
@@ -89,47 +90,20 @@ pub(crate) fn condemn(
         if is_kept(&record.id) {
             continue;
         }
-        writer.delete(LAYERS, &key)?;
-        writer.put_record(CONDEMNED, &key, &epoch)?;
-        if let Some(diff_id) = &record.diff_id
-            && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key.as_slice())
-        {
-            writer.delete(DIFFS, diff_id.as_bytes())?;
-        }
+        forget(writer, &key, &record)?;
+        condemned::LAYERS.condemn(writer, &key, epoch)?;
         condemned.push(record);
     }
     remote::forget_missing(writer)?;
     Ok(condemned)
 }
 
-/// Returns the deleted layers whose files are still there, each with the epoch it was deleted in.
-pub(crate) fn condemned(reader: &Reader<'_>) -> Result<Vec<(LayerId, String)>, StoreError> {
-    let records = reader.records::<String>(CONDEMNED)?;
-    Ok(records.into_iter().filter_map(|(key, epoch)| Some((LayerId::from_bytes(&key)?, epoch))).collect())
-}
-
-/// Takes a layer off the list of deleted ones and tells whether it was there: whoever gets `true` removes its files.
-pub(crate) fn take_condemned(writer: &mut Writer<'_, '_>, id: &LayerId) -> Result<bool, StoreError> {
-    writer.delete(CONDEMNED, id.as_bytes())
-}
-
-/// Puts a blob on the list of deleted ones.
-pub(crate) fn condemn_blob(writer: &mut Writer<'_, '_>, epoch: &str, digest: &Digest) -> Result<(), StoreError> {
-    writer.put_record(CONDEMNED_BLOBS, digest.as_bytes(), &epoch)
-}
-
-/// Returns the deleted blobs whose files are still there, each with the epoch it was deleted in.
-pub(crate) fn condemned_blobs(reader: &Reader<'_>) -> Result<Vec<(Digest, String)>, StoreError> {
-    let records = reader.records::<String>(CONDEMNED_BLOBS)?;
-    let digest = |key: Vec<u8>| key.try_into().ok().map(Digest::from_bytes);
-    Ok(records.into_iter().filter_map(|(key, epoch)| Some((digest(key)?, epoch))).collect())
-}
-
-pub(crate) fn is_condemned_blob(reader: &Reader<'_>, digest: &Digest) -> Result<bool, StoreError> {
-    Ok(reader.get(CONDEMNED_BLOBS, digest.as_bytes())?.is_some())
-}
-
-/// Takes a blob off the list of deleted ones and tells whether it was there: whoever gets `true` removes its file or uses it.
-pub(crate) fn take_condemned_blob(writer: &mut Writer<'_, '_>, digest: &Digest) -> Result<bool, StoreError> {
-    writer.delete(CONDEMNED_BLOBS, digest.as_bytes())
+fn forget(writer: &mut Writer<'_, '_>, key: &[u8], record: &LayerRecord) -> Result<(), StoreError> {
+    writer.delete(LAYERS, key)?;
+    if let Some(diff_id) = &record.diff_id
+        && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key)
+    {
+        writer.delete(DIFFS, diff_id.as_bytes())?;
+    }
+    Ok(())
 }

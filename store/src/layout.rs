@@ -45,8 +45,12 @@ impl Layout {
         self.layers().join(id.to_string())
     }
 
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+        self.blobs().join(digest.hex())
     }
 
     pub(crate) fn cache_mount(&self, id: &str) -> PathBuf {
@@ -78,7 +82,11 @@ impl Layout {
         self.root.join("history")
     }
 
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
     pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
-        self.root.join("containers").join(id.to_string())
+        self.containers().join(id.to_string())
     }
 }

@@ -23,6 +23,7 @@
 
 mod blob;
 mod collect;
+mod condemned;
 mod container;
 mod context_index;
 mod database;

@@ -60,22 +60,11 @@ impl Store {
         let was_reset = cache.was_reset;
         let (step_locks, drafts) = (OnceLock::new(), Mutex::new(None));
         let store = Self(Arc::new(Inner { layout, meta, cache, step_locks, drafts }));
-        if was_reset {
-            store.discard_unnamed_layers()?;
+        if was_reset && !is_new {
+            // The layers that only the lost cache named.
+            store.collect_orphans()?;
         }
         Ok(store)
-    }
-
-    /// Moves the layers that only a lost cache named to the trash.
-    fn discard_unnamed_layers(&self) -> Result<(), StoreError> {
-        let named = self.durably_referenced()?;
-        for dir in draft::list(&self.0.layout.layers())? {
-            let id = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-            if id.is_some_and(|id: LayerId| !named.contains(&id)) {
-                draft::bury(&self.0.layout, &dir)?;
-            }
-        }
-        Ok(())
     }
 
     /// Returns the store's directory, absolute and without symbolic links.

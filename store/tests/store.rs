@@ -102,6 +102,11 @@ fn images_and_names_come_back_and_are_removed_together() {
     assert!(!store.remove_name(&a.0).unwrap());
     assert_eq!(store.remove_image(&image.id).unwrap(), [b.0]);
     assert!(store.names().unwrap().is_empty() && store.images().unwrap().is_empty());
+    let refused = store.put_images(&[], &[a]).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("cannot name image {} `docker.io/library/a:latest`: it was removed meanwhile", image.id)
+    );
 }
 
 #[test]
@@ -184,6 +189,38 @@ fn a_reader_that_records_a_deleted_layer_again_keeps_it() {
     drop(reading);
     store.collect(|_| Ok(BTreeSet::from([record.id]))).unwrap();
     assert!(layer.tree().join("file").exists());
+}
+
+#[test]
+fn a_reader_from_long_ago_keeps_a_layer_that_was_deleted_twice() {
+    let (_dir, store) = open();
+    let (layer, record) = layer(&store, "x");
+    let reading = store.hold_epoch().unwrap();
+    store.collect(|_| Ok(BTreeSet::new())).unwrap();
+    store.put_layers(&[(layer.clone(), record.clone())], |_| Ok(())).unwrap();
+    // Nobody holds the epoch that ends now, but the reader of the one before has the layer.
+    store.collect(|_| Ok(BTreeSet::new())).unwrap();
+    assert!(layer.tree().join("file").exists());
+    drop(reading);
+    store.collect(|_| Ok(BTreeSet::new())).unwrap();
+    assert!(!layer.tree().exists());
+}
+
+#[test]
+fn what_nothing_names_is_collected_and_what_is_being_made_is_not() {
+    let (_dir, store) = open();
+    let (_layer, record) = layer(&store, "x");
+    let orphan = store.root().join("layers").join(store::LayerId::random().to_string());
+    fs::create_dir_all(orphan.join("fs")).unwrap();
+    let container = store.root().join("containers").join(store::ContainerId::random().to_string());
+    fs::create_dir(&container).unwrap();
+    let draft = store.draft_layer().unwrap();
+    store.collect(|_| Ok(BTreeSet::from([record.id]))).unwrap();
+    let mut kept = [record.id.to_string(), draft.id().to_string()];
+    kept.sort();
+    assert_eq!(names(&store.root().join("layers")), kept);
+    assert!(!container.exists());
+    assert_eq!(names(&store.root().join("trash")), [""; 0]);
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod images;
 mod interrupt;
 mod registries;
 mod remote;
+mod sharing;
 mod standing;
