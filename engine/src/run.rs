@@ -196,6 +196,7 @@ impl Engine {
             },
         };
         let launcher = Launcher::new().map_err(executor::ExecError::from)?;
+        store::fault::point("run.start").map_err(Error::file("start", &dir))?;
         let running = launcher.create(spec)?.start()?;
         Ok(Container {
             id: record.id,
@@ -283,6 +284,7 @@ impl Container {
         let running = self.running.take().ok_or_else(|| Error::Bug("the container has ended".to_owned()))?;
         let exit = running.wait().map_err(Error::file("wait for", Path::new("container")))?;
         let code = exit.status.code();
+        store::fault::point("run.ended").map_err(Error::file("tidy up", &self.store.container_dir(&self.id)))?;
         if self.record.remove {
             self.store.remove_container(&self.id)?;
         } else {

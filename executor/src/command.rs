@@ -92,6 +92,7 @@ impl Command {
         if !exit.status.is_success() {
             return Err(failed(ExecError::Process { command: command.line(), code: exit.status.code() }));
         }
+        store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
         // The kernel's marks in it are of no use any more; what cannot be removed goes with this process.
         let _ = fs::remove_dir_all(work);
         let layer = finish(draft, command.stack.clone());
@@ -105,6 +106,7 @@ impl Command {
     fn start(self) -> Result<Started, ExecError> {
         let draft = self.store.draft_layer()?;
         let tree = draft.tree();
+        store::fault::point("step.start").map_err(ExecError::file("open", &tree))?;
         let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
         let user = resolve_user(&self.stack, &self.exec.user)
             .map_err(|source| ExecError::CommandUser { command: self.line(), source: Box::new(source) })?;

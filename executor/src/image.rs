@@ -187,6 +187,7 @@ fn unpack_into(store: &Store, stream: impl Read + Send, origin: Option<LayerOrig
     let unpacked =
         unpack_layer(stream, root, Limits::default()).map_err(|source| ExecError::Unpack { name, source })?;
     let path = draft.entries_path();
+    store::fault::point("pull.unpacked").map_err(ExecError::file("write", &path))?;
     std::fs::write(&path, unpacked.entries.as_bytes()).map_err(ExecError::file("write", &path))?;
     let record = LayerRecord {
         id: draft.id(),

@@ -35,6 +35,7 @@ pub(crate) async fn finish(draft: LayerDraft, entries: layer::Entries) -> Result
     let (id, path) = (draft.id(), draft.entries_path());
     let record = blocking(move || {
         std::fs::write(&path, entries.as_bytes()).map_err(ExecError::file("write", &path))?;
+        store::fault::point("layer.written").map_err(ExecError::file("write", &path))?;
         Ok(LayerRecord {
             id,
             content: layer::digest::of_layer(&entries),

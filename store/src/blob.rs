@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use oci::{Digest, Hasher};
 
-use crate::{Store, StoreError, condemned};
+use crate::{Store, StoreError, condemned, fault};
 
 impl Store {
     /// Starts a blob; its digest need not be known yet.
@@ -67,8 +67,10 @@ impl BlobWriter {
         let target = self.store.layout().blob(digest);
         // One of the same name that was deleted is this one from now on.
         self.store.pardon_blob(digest)?;
-        fs::rename(&self.path, &target).map_err(StoreError::file("create", &target))?;
+        let renamed = fault::point("blob.rename").and_then(|()| fs::rename(&self.path, &target));
+        renamed.map_err(StoreError::file("create", &target))?;
         self.committed = true;
+        fault::point("blob.renamed").map_err(StoreError::file("create", &target))?;
         Ok(())
     }
 }

@@ -9,7 +9,9 @@ use crate::condemned::Condemned;
 use crate::database::Writer;
 use crate::draft::{bury, empty_trash, list};
 use crate::epoch::Epoch;
-use crate::{ImageRecord, LayerId, LayerRecord, Store, StoreError, condemned, container, epoch, image, layer_table};
+use crate::{
+    ImageRecord, LayerId, LayerRecord, Store, StoreError, condemned, container, epoch, fault, image, layer_table,
+};
 
 /// How many files or directories are moved to the trash in one transaction: some milliseconds' worth.
 const BURIED_AT_ONCE_MAX: usize = 100;
@@ -51,6 +53,7 @@ impl Store {
             }
             layer_table::condemn(writer, epoch, |id| kept.contains(id) || durable.contains(id))
         })?;
+        fault::point("collect.bury").map_err(StoreError::file("write", self.root()))?;
         self.bury_condemned()?;
         self.discard_orphaned_containers()?;
         empty_trash(self.layout())?;

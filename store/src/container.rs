@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::database::{Reader, Table, Writer};
 use crate::draft::{discard, list};
 use crate::epoch::is_at;
-use crate::{ContainerId, LayerId, LayerRecord, Store, StoreError};
+use crate::{ContainerId, LayerId, LayerRecord, Store, StoreError, fault};
 
 /// Containers by id.
 const CONTAINERS: Table = Table(b'C');
@@ -58,6 +58,7 @@ impl Store {
         let dir = self.container_dir(&record.id);
         let lock = loop {
             std::fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
+            fault::point("container.made").map_err(StoreError::file("create", &dir))?;
             let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
             // Before the record: nobody may see a running container that no one watches over.
             flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
@@ -106,6 +107,7 @@ impl Store {
     /// Removes a container that does not run, with all that it wrote.
     pub fn remove_container(&self, id: &ContainerId) -> Result<(), StoreError> {
         discard(self.layout(), &self.container_dir(id))?;
+        fault::point("container.discarded").map_err(StoreError::file("remove", &self.container_dir(id)))?;
         self.meta().write(|writer| writer.delete(CONTAINERS, id.as_bytes()).map(|_| ()))
     }
 

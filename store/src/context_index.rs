@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use oci::Digest;
 
 use crate::draft::list;
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, fault};
 
 /// How many directories are remembered; beyond that, those that were written longest ago are forgotten.
 const CONTEXTS_MAX: usize = 256;
@@ -30,7 +30,9 @@ impl Store {
         // Written where it is cleaned up if we die, and renamed when it is whole.
         let draft = self.drafts()?.unused_path();
         fs::write(&draft, bytes).map_err(StoreError::file("write", &draft))?;
-        fs::rename(&draft, &path).map_err(StoreError::file("rename", &draft))?;
+        fault::point("context.rename")
+            .and_then(|()| fs::rename(&draft, &path))
+            .map_err(StoreError::file("rename", &draft))?;
         forget_oldest(&contexts)
     }
 

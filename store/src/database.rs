@@ -16,8 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::StoreError;
 use crate::durability::CacheState;
+use crate::{StoreError, fault};
 
 /// A part of the key space of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,10 @@ impl Database {
             }
             let mut txn = self.env.write_txn().map_err(|source| self.error("write", source))?;
             let result = body(&mut Writer { txn: &mut txn, database: self })?;
+            let [before, after] = self.fault_points();
+            fault::point(before).map_err(StoreError::file("commit to", &self.path))?;
             txn.commit().map_err(|source| self.error("commit to", source))?;
+            fault::point(after).map_err(StoreError::file("commit to", &self.path))?;
             Ok(result)
         })
     }
@@ -127,6 +130,13 @@ impl Database {
         let result = body();
         flock(&*lock, FlockOperation::Unlock).map_err(StoreError::file("unlock", &self.path))?;
         result
+    }
+
+    fn fault_points(&self) -> [&'static str; 2] {
+        match self.durability {
+            Durability::Synced => ["meta.commit", "meta.committed"],
+            Durability::Unsynced(_) => ["cache.commit", "cache.committed"],
+        }
     }
 
     fn error(&self, action: &'static str, source: heed::Error) -> StoreError {

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::epoch::is_at;
 use crate::id::random_bytes;
 use crate::layout::Layout;
-use crate::{LayerId, StoreError};
+use crate::{LayerId, StoreError, fault};
 
 /// This process's directory under `drafts/`; removed with all that is left in it when the last user lets go.
 pub(crate) struct Drafts {
@@ -31,6 +31,7 @@ impl Drafts {
         loop {
             let dir = layout.drafts().join(format!("{:032x}", u128::from_le_bytes(random_bytes())));
             fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
+            fault::point("drafts.made").map_err(StoreError::file("create", &dir))?;
             let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
             flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
             // Before it was locked, somebody may have taken it for that of a dead process.
@@ -60,6 +61,7 @@ impl Drafts {
         let (marker, dir) = (self.dir.join("layers").join(id.to_string()), self.layout.layer(&id));
         // The marker first: a layer without one would never be cleaned up.
         File::create(&marker).map_err(StoreError::file("create", &marker))?;
+        fault::point("layer.marked").map_err(StoreError::file("create", &marker))?;
         let draft = LayerDraft { id, dir, marker, drafts: Some(self.clone()) };
         for path in [&draft.dir, &draft.tree()] {
             fs::create_dir(path).map_err(StoreError::file("create", path))?;
@@ -107,6 +109,7 @@ impl LayerDraft {
     /// Says that a record names the layer now.
     pub(crate) fn keep(mut self) -> Result<(), StoreError> {
         self.drafts = None;
+        fault::point("layer.keep").map_err(StoreError::file("remove", &self.marker))?;
         match fs::remove_file(&self.marker) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::file("remove", &self.marker)(error))
@@ -136,6 +139,7 @@ pub(crate) fn discard(layout: &Layout, path: &Path) -> Result<(), StoreError> {
 
 /// Unlinks what lies in the trash. That another process unlinks it too is no error.
 fn unlink(path: &Path) -> Result<(), StoreError> {
+    fault::point("trash.unlink").map_err(StoreError::file("remove", path))?;
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file("remove", path)(error)),
@@ -146,7 +150,7 @@ fn unlink(path: &Path) -> Result<(), StoreError> {
 /// Moves a file or directory to the trash and returns where it lies now, or `None` where nothing was.
 pub(crate) fn bury(layout: &Layout, path: &Path) -> Result<Option<PathBuf>, StoreError> {
     let trash = layout.trash().join(format!("{:032x}", u128::from_le_bytes(random_bytes())));
-    match fs::rename(path, &trash) {
+    match fault::point("trash.bury").and_then(|()| fs::rename(path, &trash)) {
         Ok(()) => Ok(Some(trash)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::file("rename", path)(error)),
@@ -180,6 +184,7 @@ pub(crate) fn sweep(
             Err(Errno::WOULDBLOCK) => continue,
             Err(error) => return Err(StoreError::file("lock", &dir)(error)),
         }
+        fault::point("drafts.sweep").map_err(StoreError::file("remove", &dir))?;
         for marker in list(&dir.join("layers"))? {
             let id = marker.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             if let Some(id) = id

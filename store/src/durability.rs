@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::StoreError;
+use crate::{StoreError, fault};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The length of what the file holds: a boot id, or `clean` and blanks. One sector is written as a whole or not at all.
@@ -29,9 +29,10 @@ impl CacheState {
     /// Opens the file, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let boot = fs::read_to_string(BOOT_ID).map_err(StoreError::file("read", Path::new(BOOT_ID)))?;
+        let boot = fault::boot_id().unwrap_or_else(|| boot.trim().to_owned());
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(StoreError::file("open", path))?;
-        Ok(Self { path: path.to_owned(), file, boot: boot.trim().to_owned() })
+        Ok(Self { path: path.to_owned(), file, boot })
     }
 
     /// Tells whether what the cache says can be believed.
@@ -66,7 +67,9 @@ impl CacheState {
 
     fn write(&self, state: &str) -> Result<(), StoreError> {
         let padded = format!("{state:STATE_BYTES$}");
-        let written = self.file.write_all_at(padded.as_bytes(), 0).and_then(|()| self.file.sync_data());
+        let written = fault::point("state.write")
+            .and_then(|()| self.file.write_all_at(padded.as_bytes(), 0))
+            .and_then(|()| self.file.sync_data());
         written.map_err(StoreError::file("write", &self.path))
     }
 }

@@ -13,8 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
 use crate::draft::list;
+use crate::{StoreError, fault};
 
 const CURRENT: &str = "epoch";
 
@@ -61,7 +61,8 @@ pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
 
 /// Ends the current epoch: whoever comes now holds another one than `ended`.
 pub(crate) fn rotate(live: &Path, ended: Epoch) -> Result<(), StoreError> {
-    match fs::rename(live.join(CURRENT), live.join(ended.to_string())) {
+    let renamed = fault::point("epoch.end").and_then(|()| fs::rename(live.join(CURRENT), live.join(ended.to_string())));
+    match renamed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::file("rename", &live.join(CURRENT))(error))
         }

@@ -31,6 +31,7 @@ mod draft;
 mod durability;
 mod epoch;
 mod error;
+pub mod fault;
 mod id;
 mod image;
 mod layer_handle;

@@ -13,7 +13,7 @@ use crate::database::{Database, Durability, Reader, Table, Writer};
 use crate::draft::{self, Drafts, LayerDraft};
 use crate::durability::CacheState;
 use crate::layout::{DIRECTORIES, Layout};
-use crate::{EpochGuard, Layer, LayerId, LayerRecord, StepLocks, StoreError, container, image, layer_table};
+use crate::{EpochGuard, Layer, LayerId, LayerRecord, StepLocks, StoreError, container, fault, image, layer_table};
 
 /// The format of the store. A store of another one is refused.
 const FORMAT: &str = "kiln-1";
@@ -53,6 +53,7 @@ impl Store {
                 fs::create_dir_all(&dir).map_err(StoreError::file("create", &dir))?;
             }
         }
+        fault::point("store.open").map_err(StoreError::file("open", &root))?;
         let meta = Database::open(&layout.meta(), META_BYTES_MAX, Durability::Synced)?;
         check_format(&meta, &root)?;
         let cache_state = CacheState::open(&layout.cache_state())?;
@@ -158,6 +159,7 @@ impl Store {
         }
         let draft = self.temporary_dir()?;
         fill(&draft).map_err(StoreError::file("fill", &draft))?;
+        fault::point("cache-mount.fill").map_err(StoreError::file("create", &dir))?;
         // A plain rename would put it in the place of an empty directory, which somebody may be using already.
         match rustix::fs::renameat_with(CWD, &draft, CWD, &dir, RenameFlags::NOREPLACE) {
             // Another step or process was faster.
@@ -213,7 +215,9 @@ impl Store {
     pub fn flush(&self) -> Result<(), StoreError> {
         let Some(generation) = self.cache().unflushed()? else { return Ok(()) };
         let root = File::open(self.root()).map_err(StoreError::file("open", self.root()))?;
+        fault::point("store.flush").map_err(StoreError::file("flush", self.root()))?;
         rustix::fs::syncfs(&root).map_err(StoreError::file("flush", self.root()))?;
+        fault::point("store.flushed").map_err(StoreError::file("flush", self.root()))?;
         self.cache().mark_flushed(generation)
     }
 }

@@ -1,6 +1,6 @@
 //! Several kilns on one store at the same time: equal steps run once, and nobody takes anything from anybody.
 
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -151,4 +151,35 @@ fn what_did_not_end_well_is_never_said_to_be_cached() {
     assert_eq!(outcome("RUN echo never"), None);
     let listed = world.ok(&["builds", "inspect", "--format", "{{range .Steps}}{{.Name}}: {{.Status}}\n{{end}}"]);
     assert!(listed.contains("RUN echo never: not run"), "{listed}");
+}
+
+/// Starts a kiln that is process 1 of a PID namespace of its own, as in a container.
+fn spawn_as_init(world: &World, args: &[&str]) -> Child {
+    let kiln = world.command(args);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(kiln.get_program()).args(kiln.get_args());
+    command.env_clear().envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn kilns_that_are_all_process_1_share_a_store() {
+    let world = World::new();
+    let steps: String =
+        (0..5).map(|number| counted(&format!("step{number}"), &format!("echo {number} >> /made"))).collect();
+    world.write("ctx/Dockerfile", format!("FROM busybox\n{steps}"));
+    let build = |tag: &str| spawn_as_init(&world, &["build", "-t", tag, "ctx"]);
+    let mut kilns: Vec<Child> = ["a", "b", "c", "d"].into_iter().map(build).collect();
+    kilns.push(spawn_as_init(&world, &["system", "prune", "-f"]));
+    kilns.push(spawn_as_init(&world, &["run", "--rm", "busybox", "true"]));
+    kilns.push(spawn_as_init(&world, &["tag", "busybox", "other"]));
+    for ended in kilns.into_iter().map(end) {
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+    let first = executions(&world);
+    // The pruning may have come between two steps; then one of them ran again.
+    let ran: std::collections::BTreeSet<&str> = first.lines().collect();
+    assert_eq!(ran.len(), 5, "{first}");
+    assert_eq!(world.in_image("d", "cat /made"), "0\n1\n2\n3\n4\n");
 }
