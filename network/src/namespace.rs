@@ -1,0 +1,97 @@
+//! Network namespaces that only descriptors keep alive.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::NetworkError;
+use crate::netlink::{Family, Socket};
+use crate::route;
+
+/// The loopback interface has this number everywhere.
+const LOOPBACK: u32 = 1;
+/// Where names are asked for inside a sandbox, when they have to be; Docker's containers have the same address.
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const NAME_SERVER_PORT: u16 = 53;
+const SOCKET_COUNTS_BYTES: usize = 4096;
+
+/// A network namespace. It ends when the last descriptor of it is closed and nobody is in it; its links end with it.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    file: File,
+    /// A socket in it.
+    pub(crate) route: Socket,
+    counts: File,
+}
+
+/// The sockets of a name server.
+#[derive(Debug)]
+pub(crate) struct NameServer {
+    pub(crate) datagrams: UdpSocket,
+    pub(crate) streams: TcpListener,
+}
+
+impl Namespace {
+    /// Makes a namespace with nothing but a loopback interface, which is up.
+    pub(crate) fn create() -> Result<Self, NetworkError> {
+        within_new(|| Self::open().map_err(NetworkError::step("open a network namespace")))
+    }
+
+    /// Makes a namespace with a name server's sockets in it.
+    pub(crate) fn create_with_name_server() -> Result<(Self, NameServer), NetworkError> {
+        within_new(|| {
+            let namespace = Self::open().map_err(NetworkError::step("open a network namespace"))?;
+            let bind = || -> io::Result<NameServer> {
+                let datagrams = UdpSocket::bind((NAME_SERVER, NAME_SERVER_PORT))?;
+                Ok(NameServer { datagrams, streams: TcpListener::bind((NAME_SERVER, NAME_SERVER_PORT))? })
+            };
+            Ok((namespace, bind().map_err(NetworkError::step("open a name server in a sandbox"))?))
+        })
+    }
+
+    /// Opens the namespace of the calling thread.
+    fn open() -> io::Result<Self> {
+        let mut route = Socket::open(Family::Route)?;
+        route.execute(&[route::up(LOOPBACK)])?;
+        Ok(Self {
+            file: File::open("/proc/thread-self/ns/net")?,
+            route,
+            counts: File::open("/proc/thread-self/net/sockstat")?,
+        })
+    }
+
+    /// Returns how many sockets of each kind there are, with those of connections that are not forgotten yet.
+    pub(crate) fn socket_counts(&self) -> io::Result<String> {
+        let mut buffer = [0; SOCKET_COUNTS_BYTES];
+        let count = self.counts.read_at(&mut buffer, 0)?;
+        // The first line and what is counted in pages of memory are about the whole machine.
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        let own =
+            |line: &str| line.split(" mem ").next().unwrap_or_default().split(" alloc ").next().map(str::to_owned);
+        Ok(text.lines().skip(1).filter_map(own).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Runs `open` in a new network namespace.
+fn within_new<T: Send>(open: impl FnOnce() -> Result<T, NetworkError> + Send) -> Result<T, NetworkError> {
+    // A thread of its own: no other thread's namespace is ever another one, not even for a moment.
+    thread::scope(|scope| {
+        let made = thread::Builder::new().name("network".to_owned()).spawn_scoped(scope, || {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(NetworkError::step("make a network namespace"))?;
+            open()
+        });
+        let made = made.map_err(NetworkError::step("start a thread"))?;
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
