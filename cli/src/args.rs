@@ -193,6 +193,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,
 
+    /// Allow what steps may not do otherwise: network.host, security.insecure, device[=NAME]
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+
     /// Forward an SSH agent to steps: default or ID=SOCKET
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
@@ -264,6 +268,14 @@ pub(crate) struct RunArgs {
     /// Program in place of the image's entry point
     #[arg(long, value_name = "COMMAND")]
     pub(crate) entrypoint: Option<String>,
+
+    /// Network: bridge, none or host
+    #[arg(long, visible_alias = "net", value_name = "MODE", default_value = "bridge")]
+    pub(crate) network: String,
+
+    /// Add a name to /etc/hosts
+    #[arg(long, value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
 
     /// Show a directory or file of this machine to the container
     #[arg(short, long, value_name = "SRC:DST[:ro]")]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use engine::build::{ExtraHost, NetworkMode, Ulimit};
+use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, Ulimit};
 use oci::{Platform, Reference};
 
 /// Parses names of images; the text of the error is Docker's.
@@ -71,12 +72,20 @@ pub(crate) fn hosts(texts: &[String]) -> anyhow::Result<Vec<ExtraHost>> {
             .or_else(|| text.split_once(':'))
             .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| anyhow!("bad format for add-host: \"{text}\""))?;
+        if address == HOST_GATEWAY {
+            return Ok(ExtraHost { name: name.to_owned(), address: address.to_owned() });
+        }
         let address = address.trim_start_matches('[').trim_end_matches(']');
         let parsed: std::net::IpAddr =
             address.parse().map_err(|_| anyhow!("invalid IP address in add-host: \"{address}\""))?;
         Ok(ExtraHost { name: name.to_owned(), address: parsed.to_string() })
     };
     texts.iter().map(host).collect()
+}
+
+/// Parses what is allowed to steps.
+pub(crate) fn entitlements(texts: &[String]) -> anyhow::Result<Vec<Entitlement>> {
+    texts.iter().map(|text| Ok(text.parse()?)).collect()
 }
 
 /// Parses a network mode.
@@ -86,6 +95,16 @@ pub(crate) fn network(text: &str) -> anyhow::Result<NetworkMode> {
         "none" => Ok(NetworkMode::None),
         "host" => Ok(NetworkMode::Host),
         _ => bail!("network mode \"{text}\" not supported: expected default, none or host"),
+    }
+}
+
+/// Parses the network mode of a container.
+pub(crate) fn container_network(text: &str) -> anyhow::Result<NetworkMode> {
+    match text {
+        "bridge" | "default" | "" => Ok(NetworkMode::Default),
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        _ => bail!("network {text} not found: expected bridge, none or host"),
     }
 }
 
@@ -122,55 +141,87 @@ pub(crate) fn ulimits(texts: &[String]) -> anyhow::Result<Vec<Ulimit>> {
     texts.iter().map(limit).collect()
 }
 
-/// Reads the secrets of `--secret id=ID[,src=FILE|,env=VARIABLE]`.
+/// The largest secret, as BuildKit has it.
+const SECRET_BYTES_MAX: u64 = 500 << 10;
+
+/// Reads the secrets of `--secret [type=file|env,]id=ID[,src=FILE|,env=VARIABLE]`.
+///
+/// One without a source is the variable of its name, or else the file. One whose variable is not set is left out: only a step that needs it fails.
 pub(crate) fn secrets(texts: &[String]) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let mut secrets = BTreeMap::new();
     for text in texts {
-        let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("id", value)) => id = Some(value.to_owned()),
-                Some(("src" | "source", value)) => file = Some(PathBuf::from(value)),
-                Some(("env", value)) => variable = Some(value.to_owned()),
-                Some(("type", value)) => kind = Some(value.to_owned()),
-                Some((key, _)) => bail!("unexpected key '{key}' in '{part}'"),
-                None => bail!("invalid field '{part}' must be a key=value pair"),
-            }
+        let secret = SecretArg::parse(text)?;
+        if let Some(value) = secret.read()? {
+            secrets.insert(secret.id, value);
         }
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| anyhow!("secret missing ID: \"{text}\""))?;
-        let value = match (file, variable, kind.as_deref()) {
-            (Some(file), None, Some("env")) => from_variable(&file.to_string_lossy())?,
-            (Some(file), None, _) => {
-                std::fs::read(&file).with_context(|| format!("failed to read secret {id} from `{}`", file.display()))?
-            }
-            (None, Some(variable), _) => from_variable(&variable)?,
-            (None, None, Some("file")) => {
-                std::fs::read(Path::new(&id)).with_context(|| format!("failed to read secret {id}"))?
-            }
-            (None, None, _) => from_variable(&id)?,
-            (Some(_), Some(_), _) => bail!("secret \"{text}\" has both a file and a variable"),
-        };
-        secrets.insert(id, value);
     }
     Ok(secrets)
 }
 
-fn from_variable(name: &str) -> anyhow::Result<Vec<u8>> {
-    use std::os::unix::ffi::OsStringExt;
-    let value = env::var_os(name).ok_or_else(|| anyhow!("secret variable `{name}` is not set"))?;
-    Ok(value.into_vec())
+/// A secret of the command line.
+#[derive(Default)]
+struct SecretArg {
+    id: String,
+    file: Option<PathBuf>,
+    variable: Option<String>,
 }
 
-/// Returns the sockets of `--ssh default` and `--ssh ID=SOCKET`.
+impl SecretArg {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let (mut secret, mut is_variable) = (Self::default(), false);
+        for field in text.split(',') {
+            let (key, value) =
+                field.split_once('=').ok_or_else(|| anyhow!("invalid field '{field}' must be a key=value pair"))?;
+            match (key.to_lowercase().as_str(), value) {
+                ("type", "file") => is_variable = false,
+                ("type", "env") => is_variable = true,
+                ("type", kind) => bail!("unsupported secret type \"{kind}\""),
+                ("id", id) => id.clone_into(&mut secret.id),
+                ("src" | "source", path) => secret.file = Some(PathBuf::from(path)),
+                ("env", name) => secret.variable = Some(name.to_owned()),
+                (key, _) => bail!("unexpected key '{key}' in '{field}'"),
+            }
+        }
+        if secret.id.is_empty() {
+            bail!("secret missing ID: \"{text}\"");
+        }
+        if is_variable && secret.variable.is_none() {
+            secret.variable = secret.file.take().map(|name| name.to_string_lossy().into_owned());
+        }
+        if secret.file.is_some() && secret.variable.is_some() {
+            bail!("secret \"{text}\" has both a file and a variable");
+        }
+        Ok(secret)
+    }
+
+    fn read(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        use std::os::unix::ffi::OsStringExt;
+        let named = || env::var_os(&self.id).is_none().then(|| PathBuf::from(&self.id));
+        let file = if self.variable.is_some() { None } else { self.file.clone().or_else(named) };
+        let Some(file) = file else {
+            return Ok(env::var_os(self.variable.as_ref().unwrap_or(&self.id)).map(OsStringExt::into_vec));
+        };
+        let failed = || format!("failed to read secret {} from `{}`", self.id, file.display());
+        let size_bytes = std::fs::metadata(&file).with_context(failed)?.len();
+        if size_bytes > SECRET_BYTES_MAX {
+            bail!("secret {} too big. max size {}KB", self.id, SECRET_BYTES_MAX >> 10);
+        }
+        Ok(Some(std::fs::read(&file).with_context(failed)?))
+    }
+}
+
+/// Returns the sockets of the agents of `--ssh default` and `--ssh ID=SOCKET`.
 pub(crate) fn ssh_agents(texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let agent = |text: &String| {
-        let (id, socket) = match text.split_once('=') {
-            Some((id, path)) => (id.to_owned(), Some(PathBuf::from(path))),
-            None => (text.clone(), None),
-        };
-        let socket = socket.or_else(|| env::var_os("SSH_AUTH_SOCK").map(PathBuf::from));
+        let (id, path) = text.split_once('=').unwrap_or((text, ""));
+        let own = || env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from);
+        let socket = if path.is_empty() { own() } else { Some(PathBuf::from(path)) };
         let socket = socket.ok_or_else(|| anyhow!("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
-        Ok((if id.is_empty() { "default".to_owned() } else { id }, socket))
+        let kind = std::fs::metadata(&socket).with_context(|| format!("failed to stat `{}`", socket.display()))?;
+        if !kind.file_type().is_socket() {
+            bail!("`{}` is not the socket of an agent: add the key to one with `ssh-add`", socket.display());
+        }
+        Ok((if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket))
     };
     texts.iter().map(agent).collect()
 }
@@ -206,9 +257,9 @@ mod tests {
 
     #[test]
     fn hosts_have_addresses() {
-        let hosts = hosts(&words(&["db:10.0.0.1", "six=[::1]", "v6:::1"])).unwrap();
+        let hosts = hosts(&words(&["db:10.0.0.1", "six=[::1]", "v6:::1", "up:host-gateway"])).unwrap();
         let shown: Vec<String> = hosts.iter().map(|host| format!("{} {}", host.name, host.address)).collect();
-        assert_eq!(shown, ["db 10.0.0.1", "six ::1", "v6 ::1"]);
+        assert_eq!(shown, ["db 10.0.0.1", "six ::1", "v6 ::1", "up host-gateway"]);
         refused(super::hosts(&words(&["db:x"])), "invalid IP address in add-host: \"x\"");
         refused(super::hosts(&words(&["db"])), "bad format for add-host: \"db\"");
     }
@@ -218,10 +269,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("s");
         std::fs::write(&file, "value").unwrap();
-        let secrets = secrets(&[format!("id=a,src={}", file.display()), "id=p,env=PATH".to_owned()]).unwrap();
+        let secrets = secrets(&[format!("id=a,src={}", file.display()), "ID=p,Env=PATH".to_owned()]).unwrap();
         assert_eq!(secrets["a"], b"value");
         assert!(!secrets["p"].is_empty());
+        // Without a source it is the variable of its name, else the file; one whose variable is not set is left out.
+        let named = file.display().to_string();
+        let texts = [&format!("id={named}"), "id=PATH", "id=x,env=KILN_NOT_SET", "type=env,id=y,src=PATH"];
+        let found = super::secrets(&words(&texts)).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), [&named, "PATH", "y"]);
         refused(super::secrets(&words(&["src=x"])), "secret missing ID: \"src=x\"");
+        refused(super::secrets(&words(&["id=x,type=vault"])), "unsupported secret type \"vault\"");
         refused(super::secrets(&words(&["id=a,color=red"])), "unexpected key 'color' in 'color=red'");
     }
 

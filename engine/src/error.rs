@@ -9,6 +9,7 @@ use frontend::diagnostic::Diagnostic;
 use oci::Digest;
 use store::StoreError;
 
+use crate::build::Entitlement;
 use crate::event::Excerpt;
 
 /// What to do when a disk is full.
@@ -49,6 +50,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: Box<ExecError>,
+    },
+    /// A step does something that the user has not allowed.
+    #[error("entitlement {entitlement} is not allowed")]
+    NotAllowed {
+        /// What it does.
+        entitlement: Entitlement,
+        /// Its lines in the Dockerfile.
+        excerpt: Option<Box<Excerpt>>,
     },
     /// The build was stopped by the user.
     #[error("canceled")]
@@ -204,6 +213,9 @@ pub enum Error {
     /// The container's sandbox could not be made.
     #[error(transparent)]
     Create(#[from] runtime::CreateError),
+    /// The container has no network.
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
     /// The command line of a container is wrong.
     #[error("{reason}")]
     Run {
@@ -254,7 +266,9 @@ impl Error {
     /// Returns the lines of the Dockerfile that it is about.
     pub fn excerpt(&self) -> Option<&Excerpt> {
         match self {
-            Self::Dockerfile { excerpt, .. } | Self::Step { excerpt, .. } => excerpt.as_deref(),
+            Self::Dockerfile { excerpt, .. } | Self::Step { excerpt, .. } | Self::NotAllowed { excerpt, .. } => {
+                excerpt.as_deref()
+            }
             _ => None,
         }
     }
@@ -268,6 +282,9 @@ impl Error {
             }
             Self::Step { source, .. } => exec_hint(source),
             Self::Exec(source) => exec_hint(source),
+            Self::NotAllowed { entitlement, .. } => {
+                Some(format!("if you trust this Dockerfile, allow it with `--allow {entitlement}`"))
+            }
             Self::Registry(source) => source.hint(),
             Self::NoSuchBuild { .. } => Some("`kiln builds ls` lists the builds that are kept".to_owned()),
             Self::ManyNames { .. } => Some("use `kiln rmi --force`, or remove the names one by one".to_owned()),

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use executor::sandbox::{complete_env, network_files, resolve_user, root};
+use executor::{Entered, Networks};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
 use runtime::overlay::{Durability, Upper};
@@ -19,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event_sink::EventSink;
 use crate::image::{FoundImage, config_of};
-use crate::{Engine, Error};
+use crate::{Engine, Error, chain};
 
+pub use llb::{ExtraHost, NetworkMode};
 pub use runtime::terminal;
 
 /// What is to be run.
@@ -40,6 +42,10 @@ pub struct RunRequest {
     pub user: Option<String>,
     /// The host name; `None` is the beginning of the container's id.
     pub hostname: Option<String>,
+    /// The network that it sees.
+    pub network: NetworkMode,
+    /// Names added to its `/etc/hosts`.
+    pub extra_hosts: Vec<ExtraHost>,
     /// Directories and files of this machine that the container sees.
     pub volumes: Vec<Volume>,
     /// The platform, where the image has several.
@@ -102,9 +108,14 @@ impl Volume {
 pub struct Container {
     /// Its id.
     pub id: ContainerId,
+    /// Why it has the network of this machine although one of its own was asked for.
+    pub lost_network: Option<String>,
     running: Option<Running>,
     store: Store,
     record: ContainerRecord,
+    // Given back after the container has ended, and taken down.
+    network: Option<Entered>,
+    networks: Networks,
     // Says to other processes that the container is watched over.
     _held: fs::File,
     // Holds the namespaces that the container needs until it has ended.
@@ -177,7 +188,10 @@ impl Engine {
         spec.env = env.into_iter().map(Into::into).collect();
         spec.cwd = PathBuf::from(cwd);
         spec.identity = user.identity;
-        spec.mounts.extend(network_files(&hostname, []));
+        let networks = Networks::default();
+        let network = networks.enter(request.network)?;
+        spec.network = network.network().map_err(Error::file("open", Path::new("network namespace")))?;
+        spec.mounts.extend(network_files(&hostname, &request.extra_hosts, &network));
         spec.mounts.push(Mount::text("/etc/hostname", format!("{hostname}\n")));
         spec.hostname = Some(hostname);
         for volume in &request.volumes {
@@ -200,9 +214,12 @@ impl Engine {
         let running = launcher.create(spec)?.start()?;
         Ok(Container {
             id: record.id,
+            lost_network: network.lost().map(|error| chain(error)),
             running: Some(running),
             store: self.store.clone(),
             record,
+            network: Some(network),
+            networks,
             _held: held,
             _launcher: launcher,
         })
@@ -285,6 +302,9 @@ impl Container {
         let exit = running.wait().map_err(Error::file("wait for", Path::new("container")))?;
         let code = exit.status.code();
         store::fault::point("run.ended").map_err(Error::file("tidy up", &self.store.container_dir(&self.id)))?;
+        drop(self.network.take());
+        // What is left goes with this process, or is removed by the next.
+        let _ = self.networks.close();
         if self.record.remove {
             self.store.remove_container(&self.id)?;
         } else {

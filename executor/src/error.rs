@@ -57,6 +57,14 @@ pub enum ExecError {
         /// What is wrong with it.
         source: runtime::ResourceParseError,
     },
+    /// The sandbox of a command has no network.
+    #[error("cannot set up the network for \"{command}\"")]
+    Network {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// Why not.
+        source: network::NetworkError,
+    },
     /// A secret that a step needs was not given.
     #[error("secret {id}: not found")]
     NoSecret {

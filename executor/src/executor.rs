@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use layer::Stack;
 use layer::tree::LostXattrs;
 use llb::{
-    CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex, VertexId,
+    CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex,
+    VertexId,
 };
 use oci::{Digest, Hasher};
 use runtime::Launcher;
@@ -17,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ExecError;
 use crate::blocking::{blocking, failed};
-use crate::command::{Bound, Command};
+use crate::command::{Bound, Command, Seed};
 use crate::context::Context;
 use crate::context::Scan as ContextScan;
 use crate::file::{CopySource, FileError, apply};
 use crate::http;
 use crate::layers::{finish, inline, open, stack_digest};
+use crate::network::Networks;
 use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
@@ -47,6 +49,7 @@ pub struct Executor<'a> {
     images: BTreeMap<Digest, ImageRecord>,
     contexts: BTreeMap<String, Arc<Context>>,
     launcher: OnceLock<Arc<Launcher>>,
+    networks: Arc<Networks>,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
     /// Digests of selected files, by the layers they are in.
@@ -77,6 +80,7 @@ impl<'a> Executor<'a> {
             images,
             contexts,
             launcher: OnceLock::new(),
+            networks: Arc::default(),
             scans: Mutex::default(),
             selected: Mutex::default(),
         }
@@ -85,6 +89,11 @@ impl<'a> Executor<'a> {
     /// Keeps what was read of contexts for the next build.
     pub fn remember(&self) -> Result<(), StoreError> {
         self.contexts.values().try_for_each(|context| context.remember())
+    }
+
+    /// Takes down what the commands needed of this machine, after all have ended, and returns all that went wrong.
+    pub fn close(&self) -> Vec<network::NetworkError> {
+        self.networks.close()
     }
 
     fn launcher(&self) -> Result<Arc<Launcher>, ExecError> {
@@ -256,10 +265,16 @@ impl<'a> Executor<'a> {
         inputs: &[Snapshot],
         cancel: &CancellationToken,
     ) -> Result<Snapshot, StepError<ExecError>> {
-        let mut bound = Vec::new();
+        let (mut bound, mut seeds) = (Vec::new(), Vec::new());
         for mount in &exec.mounts {
-            if let MountKind::Bind { input } = mount.kind {
-                bound.push((input, self.bind(vertex, input, inputs).await.map_err(failed)?));
+            match &mount.kind {
+                MountKind::Bind { input } => {
+                    bound.push((*input, self.bind(vertex, *input, inputs).await.map_err(failed)?));
+                }
+                MountKind::Cache(CacheMount { input: Some(input), .. }) => {
+                    seeds.push((*input, self.seed(vertex, *input, inputs, cancel).await?));
+                }
+                _ => {}
             }
         }
         let command = Command {
@@ -272,8 +287,26 @@ impl<'a> Executor<'a> {
             base: inputs[0].clone(),
             stack: open(&inputs[0]).await.map_err(failed)?,
             bound,
+            seeds,
+            networks: self.networks.clone(),
         };
         command.run(cancel).await
+    }
+
+    async fn seed(
+        &self,
+        vertex: &Vertex,
+        place: usize,
+        inputs: &[Snapshot],
+        cancel: &CancellationToken,
+    ) -> Result<Seed, StepError<ExecError>> {
+        let Bound::Snapshot { snapshot, subpath } = self.bind(vertex, place, inputs).await.map_err(failed)? else {
+            return Err(failed(ExecError::Unknown { what: "directory", name: place.to_string() }));
+        };
+        let selection = vertex.inputs.get(place).and_then(|input| input.selection.as_ref());
+        let digest = solver::Executor::content_digest(self, &snapshot, selection, cancel).await?;
+        let stack = open(&snapshot).await.map_err(failed)?;
+        Ok(Seed { digest, stack, path: subpath, _held: snapshot })
     }
 
     async fn bind(&self, vertex: &Vertex, place: usize, inputs: &[Snapshot]) -> Result<Bound, ExecError> {

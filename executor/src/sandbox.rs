@@ -1,6 +1,7 @@
 //! What the sandboxes of build steps and of containers have in common: the files that every container finds, who it runs as, and its usual variables.
 
 use layer::Stack;
+use llb::ExtraHost;
 use oci::Digest;
 use runtime::overlay::{Layer, Overlay, Upper};
 use runtime::users::{self, User};
@@ -9,6 +10,7 @@ use store::Snapshot;
 
 use crate::ExecError;
 use crate::file::read_text;
+use crate::network::{Entered, HOST_GATEWAY};
 
 /// The `PATH` of a process whose image does not set one.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -44,14 +46,13 @@ pub fn complete_env(env: &mut Vec<String>, home: &str) {
 }
 
 /// Returns `/etc/hosts` and `/etc/resolv.conf` as mounts. `hosts` are names with their addresses.
-pub fn network_files<'a>(hostname: &str, hosts: impl IntoIterator<Item = (&'a str, &'a str)>) -> [Mount; 2] {
+pub fn network_files(hostname: &str, hosts: &[ExtraHost], entered: &Entered) -> [Mount; 2] {
     let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (name, address) in hosts {
-        text.push_str(&format!("{address}\t{name}\n"));
+    for ExtraHost { name, address } in hosts {
+        let gateway = (address == HOST_GATEWAY).then(|| entered.gateway().to_string());
+        text.push_str(&format!("{}\t{name}\n", gateway.as_ref().unwrap_or(address)));
     }
-    // On the host's network, the host's name servers are the right ones; a host without the file resolves nothing either.
-    let resolv_conf = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    [Mount::text("/etc/hosts", text), Mount::text("/etc/resolv.conf", resolv_conf)]
+    [Mount::text("/etc/hosts", text), Mount::text("/etc/resolv.conf", entered.resolv_conf())]
 }
 
 /// Returns the digest that stands for a snapshot whose layers have these digests, the lowest first: that of the layer above covers those beneath.

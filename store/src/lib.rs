@@ -22,6 +22,7 @@
 //! `docs/store-format.md` has the records.
 
 mod blob;
+mod cache_dir;
 mod collect;
 mod condemned;
 mod container;
@@ -42,6 +43,7 @@ mod open;
 mod remote;
 
 pub use blob::BlobWriter;
+pub use cache_dir::{CacheDir, CacheUse};
 pub use collect::Collected;
 pub use container::{ContainerRecord, ContainerState};
 pub use database::{Database, KeyAndBytes, Reader, Table, Writer};

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oci::Digest;
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 
 use crate::database::{Database, Durability, Reader, Table, Writer};
 use crate::draft::{self, Drafts, LayerDraft};
@@ -145,27 +143,6 @@ impl Store {
         let file = file.map_err(StoreError::file("create", &path))?;
         fs::remove_file(&path).map_err(StoreError::file("remove", &path))?;
         Ok(file)
-    }
-
-    /// Returns the directory of the cache mount `id`. If it does not exist yet, it is made and handed to `fill` before anybody else sees it.
-    pub fn cache_mount(
-        &self,
-        id: &str,
-        fill: impl FnOnce(&Path) -> std::io::Result<()>,
-    ) -> Result<PathBuf, StoreError> {
-        let dir = self.0.layout.cache_mount(id);
-        if dir.is_dir() {
-            return Ok(dir);
-        }
-        let draft = self.temporary_dir()?;
-        fill(&draft).map_err(StoreError::file("fill", &draft))?;
-        fault::point("cache-mount.fill").map_err(StoreError::file("create", &dir))?;
-        // A plain rename would put it in the place of an empty directory, which somebody may be using already.
-        match rustix::fs::renameat_with(CWD, &draft, CWD, &dir, RenameFlags::NOREPLACE) {
-            // Another step or process was faster.
-            Err(Errno::EXIST) => Ok(dir),
-            renamed => renamed.map(|()| dir.clone()).map_err(StoreError::file("create", &dir)),
-        }
     }
 
     /// Starts a layer.

@@ -129,6 +129,7 @@ fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
         pull: args.pull,
         contexts: parse::contexts(&args.build_context)?,
         network: parse::network(&args.network)?,
+        allowed: parse::entitlements(&args.allow)?,
         extra_hosts: parse::hosts(&args.add_host)?,
         shm_bytes: args.shm_size.as_deref().map(parse::size_bytes).transpose()?,
         ulimits: parse::ulimits(&args.ulimit)?,

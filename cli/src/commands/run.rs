@@ -57,6 +57,9 @@ fn try_run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
     pull_if_missing(&engine, &request)?;
     let events = EventSink::new(|_| {});
     let container = runtime.block_on(with_cancel(async |cancel| engine.start(&request, &events, cancel).await))??;
+    if let Some(cause) = &container.lost_network {
+        tell(&format!("warning: the container has the network of this machine, not one of its own: {cause}\n"))?;
+    }
     let raw = (args.tty && args.interactive).then(|| RawMode::enter(io::stdin())).transpose()?;
     let code = runtime.block_on(attend(container, args));
     drop(raw);
@@ -95,6 +98,8 @@ fn request(args: &RunArgs) -> anyhow::Result<RunRequest> {
         working_dir: args.workdir.clone(),
         user: args.user.clone(),
         hostname: args.hostname.clone(),
+        network: parse::container_network(&args.network)?,
+        extra_hosts: parse::hosts(&args.add_host)?,
         volumes,
         platform: args.platform.as_deref().map(parse::platform).transpose()?,
         terminal,

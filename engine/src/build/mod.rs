@@ -3,6 +3,7 @@
 //! The order is: read the Dockerfile → lower it, fetching what lowering asks for → solve the graph → complete the images' configs → export.
 
 mod definition;
+mod entitlement;
 mod forecast;
 mod lowering;
 mod metadata;
@@ -24,6 +25,8 @@ use solver::{Options, SolveError};
 use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
+pub use entitlement::{Entitlement, EntitlementParseError};
+pub use executor::HOST_GATEWAY;
 pub use forecast::{StepForecast, Verdict};
 pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
@@ -85,6 +88,7 @@ impl Engine {
         for warning in &plan.warnings {
             events.send(definition.warning_event(warning));
         }
+        entitlement::check(&plan, request, &definition)?;
         let cache = self.build_cache(events);
         let told = (&definition, &cache, events, recording);
         let snapshots = self.solve(&plan, images, &contexts, sources, told, cancel).await;
@@ -142,6 +146,9 @@ impl Engine {
         let observe = |event| translator.translate(event);
         let ports = (&executor, cache);
         let solved = solver::solve(&plan.graph, &targets(plan), ports, options, &observe, cancel).await;
+        for trouble in executor.close() {
+            steps::network_trouble(events, &trouble);
+        }
         // Also after a failure: what was read was read.
         if let Err(trouble) = executor.remember() {
             steps::cache_trouble(events, &trouble);

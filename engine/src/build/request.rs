@@ -9,6 +9,7 @@ use oci::{Platform, Reference};
 
 pub use llb::{ExtraHost, NetworkMode, Ulimit};
 
+use super::entitlement::Entitlement;
 use super::remote::Upload;
 use crate::export::Output;
 
@@ -41,6 +42,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, String>,
     /// The network of steps that say nothing of it.
     pub network: NetworkMode,
+    /// What steps may do that they may not otherwise.
+    pub allowed: Vec<Entitlement>,
     /// Names added to `/etc/hosts` of every step.
     pub extra_hosts: Vec<ExtraHost>,
     /// The size of `/dev/shm` of every step.

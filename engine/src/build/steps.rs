@@ -117,6 +117,14 @@ pub(crate) fn cache_trouble(events: &EventSink, trouble: &StoreError) {
     events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
 }
 
+/// Says that something of the steps' network may be left.
+pub(crate) fn network_trouble(events: &EventSink, trouble: &(dyn std::error::Error + 'static)) {
+    let short = format!("the network of the steps was not taken down as it should be: {}", chain(trouble));
+    let step = Digest::of(b"[internal] network");
+    let (detail, url) = ("the next build that needs a network tries again".to_owned(), String::new());
+    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
+}
+
 /// Says that a build is not in the history, or not all of it.
 pub(crate) fn history_trouble(events: &EventSink, trouble: &Error) {
     let step = Digest::of(b"[internal] build history");

@@ -1,49 +1,31 @@
-//! `RUN`: a command in a sandbox, whose writes become a layer.
+//! One command, from the graph's words to the layer that it leaves.
 
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use layer::{Follow, Stack, upper};
-use llb::{CacheMount, Exec, Mount, MountKind, NetworkMode, SecretMount, SecurityMode};
+use llb::{Exec, SecurityMode};
 use oci::{Digest, Timestamp};
 use runtime::overlay::{Durability, Upper};
-use runtime::{Access, Launcher, MountSource, Network, Running, Security, Spec, Stdio};
-use rustix::event::{PollFd, PollFlags, poll};
+use runtime::{Launcher, Running, Security, Spec, Stdio};
 use rustix::process::{Signal, pidfd_send_signal};
 use solver::StepError;
-use store::{Layer, LayerDraft, LayerError, LayerRecord, Snapshot, Store};
+use store::{CacheDir, Layer, LayerDraft, LayerError, LayerRecord, Snapshot, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::held::{Bound, Held, Seed};
+use super::output::pump;
 use crate::blocking::{blocking, failed};
+use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream};
-use crate::sandbox::{complete_env, network_files, overlay, resolve_user, root};
+use crate::sandbox::{complete_env, network_files, resolve_user, root};
 use crate::{ExecError, Secrets};
 
 /// The host name of a step that asks for none, as BuildKit has it.
 const HOSTNAME_DEFAULT: &str = "buildkitsandbox";
-/// How much output is read at once.
-const OUTPUT_BYTES: usize = 64 << 10;
-
-/// What a mount of a step shows.
-pub(crate) enum Bound {
-    /// A snapshot, from `subpath` on.
-    Snapshot {
-        /// The snapshot.
-        snapshot: Snapshot,
-        /// A path in it.
-        subpath: String,
-    },
-    /// A file that stands in the Dockerfile.
-    Inline {
-        /// Its content.
-        content: String,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
 
 /// A command and all that it needs.
 pub(crate) struct Command {
@@ -59,6 +41,9 @@ pub(crate) struct Command {
     pub(crate) stack: Stack,
     /// What the inputs that are mounted show, by input.
     pub(crate) bound: Vec<(usize, Bound)>,
+    /// What new cache mounts are filled with, by input.
+    pub(crate) seeds: Vec<(usize, Seed)>,
+    pub(crate) networks: Arc<Networks>,
 }
 
 impl Command {
@@ -68,8 +53,9 @@ impl Command {
 
     /// Runs the command and returns the snapshot that it leaves.
     pub(crate) async fn run(self, cancel: &CancellationToken) -> Result<Snapshot, StepError<ExecError>> {
-        let started = blocking(move || self.start()).await.map_err(failed)?;
-        let Started { running, draft, work, command } = started;
+        let caches = self.acquire_caches(cancel).await?;
+        let started = blocking(move || self.start(caches)).await.map_err(failed)?;
+        let Started { running, draft, work, command, held } = started;
         let pidfd: OwnedFd =
             running.as_fd().try_clone_to_owned().map_err(|source| failed(command.wait_error(source)))?;
         let (reporter, step) = (command.reporter.clone(), command.step);
@@ -85,6 +71,7 @@ impl Command {
             }
         };
         let ended = ended.unwrap_or(Err(io::Error::other("the thread that waits for it panicked")));
+        drop(held);
         if is_cancelled {
             return Err(StepError::Cancelled);
         }
@@ -103,7 +90,7 @@ impl Command {
         ExecError::Wait { command: self.line(), source }
     }
 
-    fn start(self) -> Result<Started, ExecError> {
+    fn start(self, caches: Vec<(usize, CacheDir)>) -> Result<Started, ExecError> {
         let draft = self.store.draft_layer()?;
         let tree = draft.tree();
         store::fault::point("step.start").map_err(ExecError::file("open", &tree))?;
@@ -126,17 +113,16 @@ impl Command {
         spec.cwd = PathBuf::from(&self.exec.cwd);
         let hostname = self.exec.hostname.as_deref().unwrap_or(HOSTNAME_DEFAULT);
         spec.hostname = Some(hostname.to_owned());
-        let hosts = self.exec.extra_hosts.iter().map(|host| (host.name.as_str(), host.address.as_str()));
-        spec.mounts.extend(network_files(hostname, hosts));
-        for mount in &self.exec.mounts {
-            self.add_mount(mount, &mut spec, &mut env)?;
+        let mut held = Held { network: self.enter_network()?, caches, agents: Vec::new() };
+        spec.network = held.network.network().map_err(|source| self.wait_error(source))?;
+        spec.mounts.extend(network_files(hostname, &self.exec.extra_hosts, &held.network));
+        for mount in self.exec.mounts.iter().enumerate() {
+            self.add_mount(mount, &mut spec, &mut env, &mut held)?;
         }
         spec.env = env.into_iter().map(Into::into).collect();
-        if self.exec.network == NetworkMode::None {
-            spec.network = Network::None;
-        }
         if self.exec.security == SecurityMode::Insecure {
             spec.security = Security::insecure();
+            held.network.spoil();
         }
         if let Some(bytes) = self.exec.limits.shm_bytes {
             spec.shm_bytes = bytes;
@@ -151,7 +137,19 @@ impl Command {
             self.reporter.report(Report::Output { step: self.step, stream: Stream::Stderr, bytes });
         }
         let running = created.start().map_err(|source| self.start_error(source))?;
-        Ok(Started { running, draft, work, command: self })
+        Ok(Started { running, draft, work, command: self, held })
+    }
+
+    /// Returns the network that the command gets, after telling what it is not.
+    fn enter_network(&self) -> Result<Entered, ExecError> {
+        let entered = self.networks.enter(self.exec.network);
+        let entered = entered.map_err(|source| ExecError::Network { command: self.line(), source })?;
+        if let Some(error) = entered.lost() {
+            let short = "RUN has the network of this machine, not one of its own".to_owned();
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.reporter.report(Report::Warning { step: self.step, short, detail: format!("{error}{cause}") });
+        }
+        Ok(entered)
     }
 
     /// What cannot be executed at all ends like a process that did not find its program, as with BuildKit.
@@ -180,69 +178,6 @@ impl Command {
         });
         limits.collect()
     }
-
-    fn add_mount(&self, mount: &Mount, spec: &mut Spec, env: &mut Vec<String>) -> Result<(), ExecError> {
-        let access = if mount.readonly { Access::ReadOnly } else { Access::ReadWrite };
-        let (source, subpath, access) = match &mount.kind {
-            MountKind::Bind { input } => match self.bound(*input)? {
-                Bound::Snapshot { snapshot, subpath } => {
-                    // What is written to it goes to memory, and away with the step.
-                    let upper = (access == Access::ReadWrite).then_some(Upper::Memory);
-                    (MountSource::Overlay(overlay(snapshot, upper)), PathBuf::from(subpath), access)
-                }
-                Bound::Inline { content, mode } => {
-                    let contents = content.clone().into_bytes();
-                    (MountSource::File { contents, mode: *mode, uid: 0, gid: 0 }, PathBuf::new(), Access::ReadOnly)
-                }
-            },
-            MountKind::Cache(cache) => (MountSource::Path(self.cache_dir(cache)?), PathBuf::new(), access),
-            MountKind::Tmpfs { size_bytes } => {
-                (MountSource::Tmpfs { size_bytes: *size_bytes, mode: 0o1777 }, PathBuf::new(), access)
-            }
-            MountKind::Secret(secret) => match self.secret(secret, env)? {
-                Some(source) => (source, PathBuf::new(), Access::ReadOnly),
-                None => return Ok(()),
-            },
-            MountKind::Ssh(ssh) => {
-                let Some(socket) = self.secrets.agents.get(&ssh.id) else {
-                    return if ssh.required { Err(ExecError::NoAgent { id: ssh.id.clone() }) } else { Ok(()) };
-                };
-                if !env.iter().any(|variable| variable.starts_with("SSH_AUTH_SOCK=")) {
-                    env.push(format!("SSH_AUTH_SOCK={}", mount.target));
-                }
-                (MountSource::Path(socket.clone()), PathBuf::new(), Access::ReadWrite)
-            }
-        };
-        let mut mounted = runtime::Mount::new(&mount.target, source, access);
-        mounted.subpath = subpath;
-        spec.mounts.push(mounted);
-        Ok(())
-    }
-
-    fn bound(&self, input: usize) -> Result<&Bound, ExecError> {
-        let found = self.bound.iter().find(|(place, _)| *place == input);
-        found.map(|(_, bound)| bound).ok_or_else(|| ExecError::Unknown { what: "input", name: input.to_string() })
-    }
-
-    /// Puts a secret into the environment, or returns the file that shows it.
-    fn secret(&self, secret: &SecretMount, env: &mut Vec<String>) -> Result<Option<MountSource>, ExecError> {
-        let Some(value) = self.secrets.values.get(&secret.id) else {
-            return if secret.required { Err(ExecError::NoSecret { id: secret.id.clone() }) } else { Ok(None) };
-        };
-        if let Some(name) = &secret.env {
-            env.push(format!("{name}={}", String::from_utf8_lossy(value)));
-        }
-        let SecretMount { mode, uid, gid, .. } = *secret;
-        Ok(secret.file.then(|| MountSource::File { contents: value.clone(), mode, uid, gid }))
-    }
-
-    /// Returns the directory of a cache mount, after making it if it is new.
-    fn cache_dir(&self, cache: &CacheMount) -> Result<PathBuf, ExecError> {
-        Ok(self.store.cache_mount(&cache.id, |dir| {
-            let owned = std::os::unix::fs::chown(dir, Some(cache.uid), Some(cache.gid));
-            owned.and_then(|()| fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(cache.mode)))
-        })?)
-    }
 }
 
 /// A command that runs.
@@ -251,36 +186,8 @@ struct Started {
     draft: LayerDraft,
     work: PathBuf,
     command: Command,
-}
-
-/// Hands on what a command writes until nobody can write any more, and waits for its end.
-fn pump(mut running: Running, reporter: &Reporter, step: Digest) -> io::Result<runtime::Exit> {
-    let stream = |fd: Option<OwnedFd>, stream| fd.map(|fd| (PipeReader::from(fd), stream));
-    let streams = [stream(running.stdout.take(), Stream::Stdout), stream(running.stderr.take(), Stream::Stderr)];
-    let mut open: Vec<(PipeReader, Stream)> = streams.into_iter().flatten().collect();
-    let mut buffer = vec![0; OUTPUT_BYTES];
-    while !open.is_empty() {
-        let mut polled: Vec<PollFd<'_>> = open.iter().map(|(pipe, _)| PollFd::new(pipe, PollFlags::IN)).collect();
-        match poll(&mut polled, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other?,
-        };
-        let is_ready: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
-        let mut ready = is_ready.into_iter();
-        open.retain_mut(|(pipe, stream)| {
-            if !ready.next().unwrap_or_default() {
-                return true;
-            }
-            match pipe.read(&mut buffer) {
-                Ok(0) | Err(_) => false,
-                Ok(count) => {
-                    reporter.report(Report::Output { step, stream: *stream, bytes: buffer[..count].to_vec() });
-                    true
-                }
-            }
-        });
-    }
-    running.wait()
+    /// Let go of when nothing of the command is left.
+    held: Held,
 }
 
 /// Makes a layer of what a command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.

@@ -1,0 +1,12 @@
+//! `RUN`: a command in a sandbox, whose writes become a layer.
+
+mod run;
+
+mod agent;
+mod cache_dir;
+mod held;
+mod mounts;
+mod output;
+
+pub(crate) use held::{Bound, Seed};
+pub(crate) use run::Command;

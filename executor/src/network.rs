@@ -1,0 +1,103 @@
+//! Which network a sandbox gets.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
+
+use llb::NetworkMode;
+use network::{Lease, Network, NetworkError};
+
+/// What `--add-host` calls this machine.
+pub const HOST_GATEWAY: &str = "host-gateway";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The networks of the sandboxes of one build or one container.
+#[derive(Debug, Default)]
+pub struct Networks {
+    own: Network,
+    /// Set when this machine turned out to have no networks for sandboxes.
+    unsupported: OnceLock<()>,
+}
+
+/// The network of one sandbox; it is to be held until the sandbox has ended.
+#[derive(Debug)]
+pub enum Entered {
+    /// Only a loopback interface.
+    None,
+    /// That of this machine.
+    Host {
+        /// Why it is not one of its own, where one was asked for. Told once.
+        lost: Option<NetworkError>,
+    },
+    /// One of its own.
+    Own(Lease),
+}
+
+impl Networks {
+    /// Returns a network for a sandbox. It blocks, for a few milliseconds at most.
+    ///
+    /// Where this machine cannot give one of its own, the sandbox has that of the machine.
+    pub fn enter(&self, mode: NetworkMode) -> Result<Entered, NetworkError> {
+        match mode {
+            NetworkMode::None => return Ok(Entered::None),
+            NetworkMode::Host => return Ok(Entered::Host { lost: None }),
+            NetworkMode::Default if self.unsupported.get().is_some() => return Ok(Entered::Host { lost: None }),
+            NetworkMode::Default => {}
+        }
+        match self.own.lease() {
+            Ok(lease) => Ok(Entered::Own(lease)),
+            Err(error) if error.is_unsupported() => {
+                let lost = self.unsupported.set(()).is_ok().then_some(error);
+                Ok(Entered::Host { lost })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes down what there is, after all sandboxes have ended, and returns all that went wrong.
+    pub fn close(&self) -> Vec<NetworkError> {
+        self.own.close()
+    }
+}
+
+impl Entered {
+    /// Returns the network as the sandbox is told of it.
+    pub fn network(&self) -> std::io::Result<runtime::Network> {
+        Ok(match self {
+            Self::None => runtime::Network::None,
+            Self::Host { .. } => runtime::Network::Host,
+            Self::Own(lease) => runtime::Network::Namespace(lease.namespace().try_clone_to_owned()?),
+        })
+    }
+
+    /// Returns the sandbox's `/etc/resolv.conf`.
+    pub fn resolv_conf(&self) -> Vec<u8> {
+        match self {
+            Self::Own(lease) => lease.resolv_conf().as_bytes().to_vec(),
+            // On the machine's network, its name servers are the right ones; a machine without the file resolves nothing either.
+            Self::None | Self::Host { .. } => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+        }
+    }
+
+    /// Returns this machine's address as the sandbox reaches it.
+    pub fn gateway(&self) -> IpAddr {
+        match self {
+            Self::Own(lease) => lease.gateway().into(),
+            Self::None | Self::Host { .. } => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// Returns why it is the network of this machine although another was asked for, the first time.
+    pub fn lost(&self) -> Option<&NetworkError> {
+        match self {
+            Self::Host { lost } => lost.as_ref(),
+            Self::None | Self::Own(_) => None,
+        }
+    }
+
+    /// Says that the sandbox may change how its network is set up.
+    pub fn spoil(&mut self) {
+        if let Self::Own(lease) = self {
+            lease.spoil();
+        }
+    }
+}
