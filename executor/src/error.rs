@@ -92,7 +92,7 @@ pub enum ExecError {
     #[error(transparent)]
     User(#[from] runtime::users::UserError),
     /// A file that a step selects is not there.
-    #[error("failed to compute cache key: failed to calculate checksum of {source_name}: \"{path}\": not found")]
+    #[error("failed to compute cache key: failed to calculate checksum of ref {source_name}: \"{path}\": not found")]
     NotFound {
         /// Where it was looked for: `build context`, or a stage's or image's name.
         source_name: String,
@@ -249,7 +249,7 @@ pub enum ExecError {
         complaint: String,
     },
     /// A repository has no such branch, tag or commit.
-    #[error("repository `{remote}` does not contain ref {reference}")]
+    #[error("repository does not contain ref {reference}: `{remote}`")]
     GitReference {
         /// The repository.
         remote: String,

@@ -21,7 +21,7 @@ use crate::image::Progress;
 use crate::{ExecError, Fetcher, Secrets};
 
 /// What a file is called whose URL and server do not name it.
-const NAME_DEFAULT: &str = "download";
+const NAME_DEFAULT: &str = "__unnamed__";
 
 /// Returns the pin of a file whose checksum and name stand in the Dockerfile: what it is is known before it is here.
 pub(crate) fn known_pin(http: &HttpSource, selection: Option<&Selection>) -> Option<Digest> {

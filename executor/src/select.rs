@@ -64,11 +64,7 @@ pub(crate) fn select<'a>(stack: &'a Stack, selection: &CopySelection) -> Result<
     match selection.parents_pivot {
         Some(pivot) => select_with_parents(stack, selection, pivot, exclude),
         None => {
-            let matches = if selection.wildcard && has_wildcards(&selection.pattern) {
-                matches(stack, &selection.pattern)?
-            } else {
-                vec![literal(stack, selection.pattern.as_bytes())?]
-            };
+            let matches = named(stack, &selection.pattern, selection.wildcard)?;
             Ok(Selected { stack, matches, filter: Filter { include: None, exclude } })
         }
     }
@@ -87,16 +83,26 @@ fn select_with_parents<'a>(
 ) -> Result<Selected<'a>, SelectError> {
     let components: Vec<&str> = selection.pattern.split('/').filter(|part| !part.is_empty()).collect();
     let (base, pattern) = components.split_at(pivot.min(components.len()));
-    let base = literal(stack, base.join("/").as_bytes())?;
-    let pattern = pattern.join("/");
+    let (base, pattern) = (base.join("/"), pattern.join("/"));
+    let mut bases = named(stack, &base, selection.wildcard)?;
+    // What is not a directory has nothing behind a pivot.
+    bases.retain(|base| base.is_directory);
     // Nothing behind the pivot is everything beneath it.
     let include = (!pattern.is_empty()).then(|| ignore(std::iter::once(pattern.as_str())));
-    let selected = Selected { stack, matches: vec![base], filter: Filter { include, exclude } };
-    let is_literal = !(selection.wildcard && has_wildcards(&pattern));
-    if is_literal && selected.items(&selected.matches[0]).next().is_none() {
+    let selected = Selected { stack, matches: bases, filter: Filter { include, exclude } };
+    let is_literal = !(selection.wildcard && has_wildcards(&selection.pattern));
+    if is_literal && selected.matches.iter().all(|base| selected.items(base).next().is_none()) {
         return Err(SelectError::NotFound(format!("/{}", selection.pattern)));
     }
     Ok(selected)
+}
+
+/// Returns what a path names, or a pattern with wildcards.
+fn named(stack: &Stack, pattern: &str, wildcard: bool) -> Result<Vec<Match>, SelectError> {
+    if wildcard && has_wildcards(pattern) {
+        return matches(stack, pattern);
+    }
+    Ok(vec![literal(stack, pattern.as_bytes())?])
 }
 
 fn literal(stack: &Stack, pattern: &[u8]) -> Result<Match, SelectError> {

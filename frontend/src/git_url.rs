@@ -187,11 +187,21 @@ impl Named {
             (true, false) => set("ref", &mut source.reference, full("refs/heads/", self.branch))?,
             (true, true) => {}
         }
-        if source.reference.is_empty() {
+        // The beginning of a hash only says which commit the default branch must be at.
+        if source.reference.is_empty() && is_whole_hash(&source.checksum) {
             source.reference.clone_from(&source.checksum);
         }
         Ok(())
     }
+}
+
+fn is_whole_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && is_hex(text)
+}
+
+/// Returns whether a text may be the beginning of a commit's hash.
+pub(crate) fn is_hex(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn set(what: &'static str, place: &mut String, value: String) -> Result<(), GitUrlError> {
@@ -276,7 +286,9 @@ mod tests {
             "https://h/a.git?branch=x&keep-git-dir&submodules=false",
             "https://h/a.git ref=refs/heads/x dir= sum= keep=true no-submodules",
         );
-        check("https://h/a.git?commit=abc&mtime=commit", "https://h/a.git ref=abc dir= sum=abc commit-times");
+        check("https://h/a.git?commit=abc&mtime=commit", "https://h/a.git ref= dir= sum=abc commit-times");
+        let hash = "0a".repeat(20);
+        check(&format!("https://h/a.git?commit={hash}"), &format!("https://h/a.git ref={hash} dir= sum={hash}"));
         check("git@h:a?ref=a%2Fb&fetch-by-commit=1", "git@h:a ref=a/b dir= sum=");
         check("https://h/a.git?foo=1", "unexpected query \"foo\"");
         check("https://h/a.git?ref", "query \"ref\" has no value");

@@ -143,7 +143,7 @@ fn a_missing_file_is_named() {
            3 | >>> COPY nope /x
            4 |     
         --------------------
-        ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of build context: "/nope": not found
+        ERROR: failed to build: failed to solve: failed to compute cache key: failed to calculate checksum of ref build context: "/nope": not found
         exit code: 1
     "#]],
     );

@@ -292,6 +292,34 @@ fn parents_keep_the_path_behind_the_pivot() {
         "#]],
     );
     check_error(&world(&[]), "COPY --parents no/such /x/", "not found");
+    // What stands before the pivot may have wildcards too.
+    check(
+        &[("a/b1/c/one", ""), ("a/b2/c/two", ""), ("a/b2/d/three", ""), ("a/b3", "")],
+        "COPY --parents a/b*/./c/** /o/\nCOPY --parents a/x*/./c /p/",
+        "find /o -type f | sort; ls -d /p 2>&1 || true",
+        expect![[r#"
+            /o/c/one
+            /o/c/two
+            bls: /p: No such file or directory
+        "#]],
+    );
+}
+
+// Spec, section 1.5: a socket of a build context is an empty file.
+#[test]
+fn sockets_of_a_context_are_empty_files() {
+    let world = world(&[]);
+    std::os::unix::net::UnixListener::bind(world.path("ctx/socket")).unwrap();
+    set_mode(&world, "ctx/socket", 0o600);
+    check_in(
+        &world,
+        "COPY . /all/\nCOPY socket /one",
+        "stat -c '%n %F %a' /all/socket /one",
+        expect![[r#"
+            /all/socket regular empty file 600
+            /one regular empty file 600
+        "#]],
+    );
 }
 
 // Spec 72.

@@ -52,6 +52,22 @@ fn put_files(server: &Registry, root: &Path, dir: &Path, name: &str) {
     }
 }
 
+#[test]
+fn repositories_with_long_hashes_are_fetched() {
+    let (world, server) = (World::new(), Registry::start());
+    world.write("repo/file", "");
+    git(&world, "repo", &["init", "-q", "-b", "main", "--object-format=sha256"]);
+    let commit = repository(&world, "repo");
+    assert_eq!(commit.len(), 64);
+    let url = serve(&world, &server, "repo");
+    world.write(
+        "ctx/Dockerfile",
+        format!("FROM busybox\nADD {url}?commit={} /a\nADD {url}#{commit} /b\n", &commit[..9]),
+    );
+    world.build(&["-t", "app", "ctx"]);
+    assert_eq!(world.in_image("app", "ls /a /b"), "/a:\nfile\n\n/b:\nfile\n");
+}
+
 fn sample(world: &World) -> String {
     world.write("repo/run.sh", "#!/bin/sh\n");
     world.write("repo/sub/deep/file", "deep\n");
@@ -133,6 +149,9 @@ fn what_is_wrong_with_a_repository_is_said() {
     };
     fails(&format!("{url}#nope"), "does not contain ref nope");
     fails(&format!("--checksum=0123456 {url}"), "expected checksum to match 0123456, got ");
+    fails(&format!("{url}?commit=0123456"), "expected checksum to match 0123456, got ");
+    fails(&format!("{url}?branch=v1"), "repository does not contain ref refs/heads/v1");
+    fails(&format!("--checksum=xyz {url}"), "invalid checksum \"xyz\" for Git source, expected hex commit hash");
     fails(&format!("{url}#main:nope"), "\"/nope\": not found");
     fails(&format!("http://{}/files/none.git", server.host()), "cannot look up `HEAD` in");
 }

@@ -55,6 +55,9 @@ impl Memory {
         let (mut unknown, mut place) = (Vec::new(), 0);
         for file in seen {
             let KindBuf::File { content, .. } = &mut file.kind else { continue };
+            if file.is_socket {
+                continue;
+            }
             let found = index.find(place, file.path.as_path());
             place = found.map_or_else(|place| place, |place| place + 1);
             if let Ok(place) = found {

@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) stamp: Stamp,
     /// Whether the file has other names too.
     pub(super) is_linked: bool,
+    /// Whether it is a socket, which nobody can read.
+    pub(super) is_socket: bool,
     /// Whether it counts for itself; a directory may count only if something in it does.
     pub(super) counts: bool,
 }
@@ -59,7 +61,7 @@ fn nanoseconds(time: Mtime) -> i128 {
     i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds)
 }
 
-/// Returns what is at a path, unless layers have no such thing: sockets.
+/// Returns what is at a path, unless layers have no such thing. A socket counts as an empty file, as with BuildKit.
 pub(super) fn kind_of(stat: &Statx) -> Option<KindBuf> {
     let device = Device { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor };
     match FileType::from_raw_mode(stat.stx_mode.into()) {
@@ -68,6 +70,7 @@ pub(super) fn kind_of(stat: &Statx) -> Option<KindBuf> {
         FileType::Fifo => Some(KindBuf::Fifo),
         FileType::CharacterDevice => Some(KindBuf::CharDevice(device)),
         FileType::BlockDevice => Some(KindBuf::BlockDevice(device)),
+        FileType::Socket => Some(KindBuf::File { size_bytes: 0, content: ContentHash::of(b"") }),
         _ => None,
     }
 }
@@ -76,7 +79,8 @@ impl Seen {
     pub(super) fn new(path: EntryPathBuf, kind: KindBuf, stat: &Statx, counts: bool) -> Self {
         let is_linked = stat.stx_nlink > 1 && matches!(kind, KindBuf::File { .. });
         let mode = stat.stx_mode & layer::entry::MODE_BITS;
-        Self { path, kind, mode, xattrs: None, stamp: Stamp::of(stat), is_linked, counts }
+        let is_socket = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket;
+        Self { path, kind, mode, xattrs: None, stamp: Stamp::of(stat), is_linked, is_socket, counts }
     }
 }
 

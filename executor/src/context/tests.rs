@@ -187,7 +187,7 @@ fn other_ignore_patterns_are_other_digests() {
 }
 
 #[test]
-fn hard_links_devices_and_links_are_kept_and_sockets_are_not() {
+fn hard_links_devices_and_links_are_kept_and_sockets_are_empty_files() {
     testkit::require_root();
     let world = World::new(&[("a", "1")]);
     fs::hard_link(world.path("a"), world.path("b")).unwrap();
@@ -198,7 +198,7 @@ fn hard_links_devices_and_links_are_kept_and_sockets_are_not() {
         |name: &str, kind, device| rustix::fs::mknodat(rustix::fs::CWD, world.path(name), kind, mode, device).unwrap();
     make("fifo", rustix::fs::FileType::Fifo, 0);
     make("null", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
-    let expected = ["file /a", "hard link /b", "fifo /fifo", "symlink /link", "character device /null"];
+    let expected = ["file /a", "hard link /b", "fifo /fifo", "symlink /link", "character device /null", "file /socket"];
     assert_eq!(listing(&world.open(&[]).scan(None).unwrap()), expected);
 }
 

@@ -251,7 +251,12 @@ impl<'a, 'c> Batch<'a, 'c> {
 
 impl Waiting<'_, '_> {
     fn write(self, copier: &Copier<'_>) -> Result<(), FileError> {
-        let Kind::File { content, .. } = self.found.entry.kind else { return Ok(()) };
+        let Kind::File { size_bytes, content } = self.found.entry.kind else { return Ok(()) };
+        if size_bytes == 0 {
+            // There is nothing to be read, and of a socket of a build context nothing could be.
+            self.slot.write(FileSource::Bytes(&[]))?;
+            return Ok(());
+        }
         let range = copier.open(&self.found)?;
         let path = || self.found.entry.path.to_text();
         if copier.source.may_change {

@@ -121,7 +121,8 @@ async fn checkout(
 ) -> Result<Option<Timestamp>, StepError<ExecError>> {
     let action = format!("fetch `{}`", source.remote);
     let quiet = Program { reporter: None, ..*program };
-    quiet.run(dir, &["init", "--quiet"], &action).await?;
+    let format = format!("--object-format={}", refs::object_format(&commit.hash));
+    quiet.run(dir, &["init", "--quiet", &format], &action).await?;
     quiet.run(dir, &["remote", "add", "origin", &source.remote], &action).await?;
     get(source, commit, &quiet, dir, &action).await?;
     let action = format!("check out commit {} of `{}`", commit.hash, source.remote);

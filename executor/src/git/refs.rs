@@ -5,6 +5,11 @@ pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
 }
 
+/// Returns the name of what makes such hashes of objects: a repository takes objects of its own format only.
+pub(super) fn object_format(hash: &str) -> &'static str {
+    if hash.len() == 64 { "sha256" } else { "sha1" }
+}
+
 /// Returns the patterns to ask a repository for: what `reference` may stand for. An empty one is the default branch.
 pub(super) fn patterns(reference: &str) -> Vec<String> {
     if reference.is_empty() {

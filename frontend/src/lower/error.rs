@@ -192,6 +192,12 @@ pub(crate) enum LowerProblem {
         /// What the address says, quoted.
         address: String,
     },
+    /// The checksum of a repository is no hash of a commit, nor the beginning of one.
+    #[error("invalid checksum {checksum} for Git source, expected hex commit hash")]
+    GitChecksum {
+        /// The checksum, quoted.
+        checksum: String,
+    },
     /// Address and flag disagree about `.git`.
     #[error("inconsistent keep-git-dir configuration")]
     KeepGitDir,

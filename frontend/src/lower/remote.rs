@@ -2,7 +2,7 @@
 
 use llb::{Checksum, CopySelection, HttpSource, Source};
 
-use crate::git_url::{GitForm, GitUrl, parse_git_url, percent_decode};
+use crate::git_url::{GitForm, GitUrl, is_hex, parse_git_url, percent_decode};
 use crate::go;
 
 use super::contexts::HTTP_MODE;
@@ -63,6 +63,9 @@ fn git_source(url: GitUrl, keep_git_dir: Option<bool>, checksum: Option<&str>) -
         }
         _ => {}
     }
+    if !source.checksum.is_empty() && !is_hex(&source.checksum) {
+        return Err(LowerProblem::GitChecksum { checksum: go::quote(&source.checksum) });
+    }
     Ok(source)
 }
 
@@ -105,6 +108,10 @@ mod tests {
             "inconsistent keep-git-dir configuration"
         );
         assert_eq!(git("https://a/b.git?checksum=1", None, Some("2")), "checksum mismatch \"2\" != \"1\"");
+        assert_eq!(
+            git("https://a/b.git", None, Some("foobar")),
+            "invalid checksum \"foobar\" for Git source, expected hex commit hash"
+        );
         assert_eq!(git("https://a/b", None, None), "http");
     }
 }
