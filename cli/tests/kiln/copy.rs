@@ -300,7 +300,7 @@ fn parents_keep_the_path_behind_the_pivot() {
         expect![[r#"
             /o/c/one
             /o/c/two
-            bls: /p: No such file or directory
+            ls: /p: No such file or directory
         "#]],
     );
 }
