@@ -24,7 +24,6 @@ use crate::context::Scan as ContextScan;
 use crate::file::{CopySource, FileError, apply};
 use crate::http;
 use crate::layers::{finish, inline, open, stack_digest};
-use crate::network::Networks;
 use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
@@ -49,7 +48,6 @@ pub struct Executor<'a> {
     images: BTreeMap<Digest, ImageRecord>,
     contexts: BTreeMap<String, Arc<Context>>,
     launcher: OnceLock<Arc<Launcher>>,
-    networks: Arc<Networks>,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
     /// Digests of selected files, by the layers they are in.
@@ -80,7 +78,6 @@ impl<'a> Executor<'a> {
             images,
             contexts,
             launcher: OnceLock::new(),
-            networks: Arc::default(),
             scans: Mutex::default(),
             selected: Mutex::default(),
         }
@@ -89,11 +86,6 @@ impl<'a> Executor<'a> {
     /// Keeps what was read of contexts for the next build.
     pub fn remember(&self) -> Result<(), StoreError> {
         self.contexts.values().try_for_each(|context| context.remember())
-    }
-
-    /// Takes down what the commands needed of this machine, after all have ended, and returns all that went wrong.
-    pub fn close(&self) -> Vec<network::NetworkError> {
-        self.networks.close()
     }
 
     fn launcher(&self) -> Result<Arc<Launcher>, ExecError> {
@@ -288,7 +280,7 @@ impl<'a> Executor<'a> {
             stack: open(&inputs[0]).await.map_err(failed)?,
             bound,
             seeds,
-            networks: self.networks.clone(),
+            networks: self.sources.networks.clone(),
         };
         command.run(cancel).await
     }

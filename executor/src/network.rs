@@ -53,6 +53,11 @@ impl Networks {
         }
     }
 
+    /// Returns whether a sandbox had a network of its own, so that there is something to close.
+    pub fn is_used(&self) -> bool {
+        self.own.is_open()
+    }
+
     /// Takes down what there is, after all sandboxes have ended, and returns all that went wrong.
     pub fn close(&self) -> Vec<NetworkError> {
         self.own.close()

@@ -17,6 +17,7 @@ use crate::blocking::failed;
 use crate::git::{self, Commit};
 use crate::http::{self, Answer};
 use crate::layers::finish;
+use crate::network::Networks;
 use crate::{ExecError, Fetcher, Secrets};
 
 /// What was fetched from elsewhere.
@@ -35,6 +36,8 @@ type Once<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 pub struct Sources {
     pub(crate) shared: Fetcher,
     pub(crate) secrets: Arc<Secrets>,
+    /// The networks of commands; to be closed when all have ended.
+    pub networks: Arc<Networks>,
     remotes: Once<Digest, Remote>,
     commits: Once<(String, String, String), Commit>,
 }
@@ -42,7 +45,8 @@ pub struct Sources {
 impl Sources {
     /// Prepares for a build; nothing is asked of anybody.
     pub fn new(shared: Fetcher, secrets: Secrets) -> Self {
-        Self { shared, secrets: Arc::new(secrets), remotes: Mutex::default(), commits: Mutex::default() }
+        let (remotes, commits) = (Mutex::default(), Mutex::default());
+        Self { shared, secrets: Arc::new(secrets), networks: Arc::default(), remotes, commits }
     }
 
     /// Returns the file behind a URL, as a layer. Progress is that of `step`.

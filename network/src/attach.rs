@@ -88,6 +88,10 @@ fn apply(sites: &mut Sites, step: &Step, sandbox: Option<&mut Namespace>) -> io:
             let name = slot.name();
             filter::create(&mut sites.rules, &name, &name, slot.subnet())
         }
+        Step::Admit(slot) => {
+            // Some may have been told when another refuses.
+            admit(sites, *slot).inspect_err(|_| drop(dismiss(sites, *slot)))
+        }
         Step::Port { port } => {
             let sandbox = sandbox.ok_or(rustix::io::Errno::INVAL)?;
             let here = End { name: &format!("port{port}"), index: PORT_INDEX_FIRST + port };
@@ -114,10 +118,29 @@ fn undo(sites: &mut Sites, step: &Step) -> io::Result<()> {
             sites.links.execute(&[route::relocate(index, RETIRED, sites.switch.as_fd())])
         }
         Step::Translate(slot) => filter::remove_named(&mut sites.rules, &slot.name()),
+        Step::Admit(slot) => dismiss(sites, *slot),
         Step::Bridge | Step::Plug | Step::Gateway(_) | Step::Forwarding | Step::Port { .. } | Step::Address { .. } => {
             Ok(())
         }
     }
+}
+
+/// Has all firewalls let pass the packets of a link, and forget those of dead processes.
+fn admit(sites: &mut Sites, slot: Slot) -> io::Result<()> {
+    let links = route::links(&mut sites.links)?;
+    let is_gone = |link: &str| Slot::of_name(link).is_some() && !links.iter().any(|(name, _)| name == link);
+    for barrier in filter::barriers(&mut sites.rules)? {
+        filter::dismiss(&mut sites.rules, &barrier, is_gone)?;
+        filter::admit(&mut sites.rules, &barrier, &slot.name())?;
+    }
+    Ok(())
+}
+
+fn dismiss(sites: &mut Sites, slot: Slot) -> io::Result<()> {
+    for barrier in filter::barriers(&mut sites.rules)? {
+        filter::dismiss(&mut sites.rules, &barrier, |link| link == slot.name())?;
+    }
+    Ok(())
 }
 
 fn link_index(links: &mut Socket, slot: Slot) -> io::Result<u32> {

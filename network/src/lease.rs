@@ -84,6 +84,11 @@ impl Network {
         Ok(Lease { network: self.clone(), sandbox: Some(sandbox), gateway, resolv_conf, is_spoilt: false })
     }
 
+    /// Returns whether there is something to take down.
+    pub fn is_open(&self) -> bool {
+        self.lock().switch.is_some()
+    }
+
     /// Takes the network down, after all leases have ended, and returns all that went wrong.
     pub fn close(&self) -> Vec<NetworkError> {
         let mut state = std::mem::take(&mut *self.lock());

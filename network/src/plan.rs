@@ -66,6 +66,8 @@ pub(crate) enum Step {
     Forwarding,
     /// Makes the table that translates the sandboxes' addresses.
     Translate(Slot),
+    /// Has firewalls of others let pass what sandboxes send and are answered.
+    Admit(Slot),
     /// Makes the link of a sandbox, whose other end is a port of the bridge. A port's number is never used twice.
     Port {
         /// The port.
@@ -89,6 +91,7 @@ impl fmt::Display for Step {
             Self::Gateway(slot) => write!(f, "give the network link `{}` the address {}", slot.name(), slot.gateway()),
             Self::Forwarding => write!(f, "set `net.ipv4.ip_forward`"),
             Self::Translate(slot) => write!(f, "make the nftables table `{}`", slot.name()),
+            Self::Admit(slot) => write!(f, "have the firewall pass on packets of `{}`", slot.name()),
             Self::Port { .. } => write!(f, "make the network link of a sandbox"),
             Self::Address { address, .. } => write!(f, "give a sandbox the address {}", address.address),
         }
@@ -98,7 +101,15 @@ impl fmt::Display for Step {
 /// Returns what a process needs before its first sandbox.
 pub(crate) fn plan_switch(slot: Slot) -> Vec<Step> {
     // The link first: who has made it owns the slot, and a table without its link is garbage to everybody.
-    vec![Step::Bridge, Step::Uplink(slot), Step::Plug, Step::Gateway(slot), Step::Forwarding, Step::Translate(slot)]
+    vec![
+        Step::Bridge,
+        Step::Uplink(slot),
+        Step::Plug,
+        Step::Gateway(slot),
+        Step::Forwarding,
+        Step::Translate(slot),
+        Step::Admit(slot),
+    ]
 }
 
 /// Returns what each sandbox needs.
@@ -135,6 +146,7 @@ mod tests {
                 give the network link `kiln3` the address 10.87.3.1
                 set `net.ipv4.ip_forward`
                 make the nftables table `kiln3`
+                have the firewall pass on packets of `kiln3`
             "#]],
         );
         check(

@@ -59,23 +59,33 @@ fn greet(server: &TcpListener) {
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
+/// Returns a namespace that the machine is connected to, as 198.51.100.1, and that knows no way to anywhere else.
+fn internet() -> Namespace {
+    let mut beyond = Namespace::create().unwrap();
+    let mut links = Socket::open(Family::Route).unwrap();
+    let pair = route::pair(&End { name: "wan", index: 9 }, &End { name: "lan", index: 9 }, beyond.as_fd());
+    let subnet = |last| Subnet { address: Ipv4Addr::new(198, 51, 100, last), prefix: 24 };
+    links.execute(&[pair, route::address(9, subnet(1)), route::up(9)]).unwrap();
+    beyond.route.execute(&[route::address(9, subnet(2)), route::up(9)]).unwrap();
+    beyond
+}
+
+/// Connects from a sandbox to the internet, and returns who it seems to be there.
+fn ask_beyond(beyond: &Namespace, lease: &crate::Lease) -> String {
+    let server = inside(beyond.as_fd(), || TcpListener::bind("198.51.100.2:80").unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| greet(&server));
+        inside(lease.namespace(), || greeting("198.51.100.2:80".parse().unwrap()))
+    })
+}
+
 #[test]
 fn a_sandbox_reaches_others_under_the_address_of_the_machine() {
     machine(|| {
-        let mut beyond = Namespace::create().unwrap();
-        let mut links = Socket::open(Family::Route).unwrap();
-        let pair = route::pair(&End { name: "wan", index: 9 }, &End { name: "lan", index: 9 }, beyond.as_fd());
-        let subnet = |last| Subnet { address: Ipv4Addr::new(198, 51, 100, last), prefix: 24 };
-        links.execute(&[pair, route::address(9, subnet(1)), route::up(9)]).unwrap();
-        beyond.route.execute(&[route::address(9, subnet(2)), route::up(9)]).unwrap();
-        let server = inside(beyond.as_fd(), || TcpListener::bind("198.51.100.2:80").unwrap());
+        let beyond = internet();
         let network = Network::default();
         let lease = network.lease().unwrap();
-        thread::scope(|scope| {
-            scope.spawn(|| greet(&server));
-            let seen = inside(lease.namespace(), || greeting("198.51.100.2:80".parse().unwrap()));
-            assert_eq!(seen, "198.51.100.1");
-        });
+        assert_eq!(ask_beyond(&beyond, &lease), "198.51.100.1");
         // The machine itself is reached by the gateway's address, and sees the sandbox as it is.
         let server = TcpListener::bind((lease.gateway(), 80)).unwrap();
         thread::scope(|scope| {
@@ -83,6 +93,31 @@ fn a_sandbox_reaches_others_under_the_address_of_the_machine() {
             let seen = inside(lease.namespace(), || greeting((lease.gateway(), 80).into()));
             assert_eq!(seen, "10.87.0.2");
         });
+    });
+}
+
+#[test]
+fn firewalls_that_drop_what_they_do_not_know_are_told_of_it_for_the_time() {
+    machine(|| {
+        // What Docker and ufw set up, by the program of iptables or by their own.
+        let firewall = "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; \
+                        add table inet other; add chain inet other f { type filter hook forward priority 5; policy drop; }; \
+                        add rule inet other f iifname kiln700 accept comment kiln700; \
+                        add chain inet other input { type filter hook input priority 0; policy accept; }";
+        let nft = |args: &[&str]| {
+            let output = std::process::Command::new("nft").args(args).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        nft(&[firewall]);
+        let network = Network::default();
+        let (beyond, lease) = (internet(), network.lease().unwrap());
+        assert_eq!(ask_beyond(&beyond, &lease), "198.51.100.1");
+        assert!(nft(&["list", "chain", "ip", "filter", "FORWARD"]).contains("comment \"kiln0\""));
+        assert!(!nft(&["list", "ruleset"]).contains("kiln700"), "what a dead process has left");
+        drop(lease);
+        assert!(network.close().is_empty());
+        assert!(!nft(&["list", "ruleset"]).contains("kiln"));
     });
 }
 

@@ -91,16 +91,21 @@ impl Engine {
         entitlement::check(&plan, request, &definition)?;
         let cache = self.build_cache(events);
         let told = (&definition, &cache, events, recording);
+        let networks = sources.networks.clone();
         let snapshots = self.solve(&plan, images, &contexts, sources, told, cancel).await;
         // Also after a failure: what was found was used.
         cache.finish();
-        let mut built = Vec::with_capacity(plan.results.len());
-        for (result, snapshot) in plan.results.iter().zip(snapshots?) {
-            built.push(BuiltImage { result, snapshot });
+        // The kernel takes some 20 ms to forget a link. Meanwhile, there is something else to do.
+        let closing = networks.is_used().then(|| tokio::task::spawn_blocking(move || networks.close()));
+        let exported = match snapshots {
+            Ok(snapshots) => self.export(&plan, snapshots, request, events, cancel).await,
+            Err(error) => Err(error),
+        };
+        if let Some(closing) = closing {
+            let troubles = closing.await.map_err(|error| Error::Bug(error.to_string()))?;
+            troubles.iter().for_each(|trouble| steps::network_trouble(events, trouble));
         }
-        let step = events.step(export::step_name(&request.outputs));
-        let exported = self.export(&built, request, &step, cancel).await;
-        step.end(exported)
+        exported
     }
 
     /// Opens the cache for a build that tells what is wrong with it.
@@ -110,6 +115,21 @@ impl Engine {
     }
 
     async fn export(
+        &self,
+        plan: &Plan,
+        snapshots: Vec<store::Snapshot>,
+        request: &BuildRequest,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<BuildOutcome, Error> {
+        let results = plan.results.iter().zip(snapshots);
+        let built: Vec<_> = results.map(|(result, snapshot)| BuiltImage { result, snapshot }).collect();
+        let step = events.step(export::step_name(&request.outputs));
+        let exported = self.export_step(&built, request, &step, cancel).await;
+        step.end(exported)
+    }
+
+    async fn export_step(
         &self,
         built: &[BuiltImage<'_>],
         request: &BuildRequest,
@@ -146,9 +166,6 @@ impl Engine {
         let observe = |event| translator.translate(event);
         let ports = (&executor, cache);
         let solved = solver::solve(&plan.graph, &targets(plan), ports, options, &observe, cancel).await;
-        for trouble in executor.close() {
-            steps::network_trouble(events, &trouble);
-        }
         // Also after a failure: what was read was read.
         if let Err(trouble) = executor.remember() {
             steps::cache_trouble(events, &trouble);
