@@ -16,12 +16,19 @@ pub struct ResultSummary {
     pub key: Digest,
     /// The step's name.
     pub name: String,
-    /// The layers of all its outputs.
-    pub layers: BTreeSet<LayerId>,
+    /// The layers of each of its outputs, the lowest first.
+    pub outputs: Vec<Vec<LayerId>>,
     /// When it was recorded.
     pub created: Timestamp,
     /// When it was last used, to the hour.
     pub used: Timestamp,
+}
+
+impl ResultSummary {
+    /// Returns the layers of all outputs.
+    pub fn layers(&self) -> impl Iterator<Item = LayerId> + '_ {
+        self.outputs.iter().flatten().copied()
+    }
 }
 
 /// Returns all results, sorted by key.
@@ -30,8 +37,8 @@ pub fn results(reader: &Reader<'_>) -> Result<Vec<ResultSummary>, StoreError> {
     for (key, record) in reader.records::<ResultRecord>(RESULTS)? {
         let Ok(key) = key.try_into().map(Digest::from_bytes) else { continue };
         let used = reader.get_record(USED, key.as_bytes())?.unwrap_or(record.created);
-        let layers = record.outputs.iter().flat_map(|output| output.layers.iter().copied()).collect();
-        results.push(ResultSummary { key, name: record.name, layers, created: record.created, used });
+        let outputs = record.outputs.into_iter().map(|output| output.layers).collect();
+        results.push(ResultSummary { key, name: record.name, outputs, created: record.created, used });
     }
     Ok(results)
 }
@@ -42,7 +49,7 @@ pub fn prune(
     is_kept: impl Fn(&ResultSummary) -> bool,
 ) -> Result<BTreeSet<LayerId>, StoreError> {
     let (kept, removed): (Vec<_>, Vec<_>) = results(&writer.reader())?.into_iter().partition(is_kept);
-    let layers: BTreeSet<LayerId> = kept.into_iter().flat_map(|result| result.layers).collect();
+    let layers: BTreeSet<LayerId> = kept.iter().flat_map(ResultSummary::layers).collect();
     let removed: BTreeSet<Digest> = removed.into_iter().map(|result| result.key).collect();
     for key in &removed {
         if let Some(record) = writer.reader().get_record::<ResultRecord>(RESULTS, key.as_bytes())? {

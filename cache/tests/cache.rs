@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use cache::Cache;
 use oci::{Digest, Timestamp};
@@ -132,6 +132,45 @@ fn a_pruned_result_is_not_found_and_leaves_no_trace() {
     // The same content can be recorded again: nothing points at the layer that is gone.
     let again = Snapshot::new([fixture.layer("gone")]);
     assert_eq!(ids(&fixture.record(("d1", "c1"), &again, false)), ids(&again));
+}
+
+/// How many results are pruned at once, how long that may take, and how long anybody else may have to wait meanwhile.
+const RECORDS: usize = 1000;
+const PRUNE_MAX: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
+#[test]
+fn pruning_a_thousand_results_takes_less_than_a_second_and_blocks_nobody() {
+    let fixture = Fixture::new();
+    for number in 0..RECORDS {
+        let snapshot = Snapshot::new([fixture.layer(&number.to_string())]);
+        fixture.record((&format!("d{number}"), &format!("c{number}")), &snapshot, false);
+    }
+    let kept = Snapshot::new([fixture.layer("kept")]);
+    fixture.record(("kept", "kept content"), &kept, false);
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            while !is_done.load(Ordering::SeqCst) {
+                let began = Instant::now();
+                assert!(fixture.find("kept").is_some());
+                longest = longest.max(began.elapsed());
+            }
+            longest
+        });
+        let began = Instant::now();
+        let is_kept = |result: &cache::ResultSummary| result.key == key("kept content");
+        let collected = fixture.store.collect(|writer| cache::prune(writer, is_kept)).unwrap();
+        let took = began.elapsed();
+        is_done.store(true, Ordering::SeqCst);
+        let longest = other.join().unwrap();
+        assert_eq!(collected.layers.len(), RECORDS);
+        assert!(took < PRUNE_MAX, "it took {took:?}");
+        assert!(longest < WAIT_MAX, "somebody waited for {longest:?}");
+        println!("pruned in {took:?}, the longest wait of another was {longest:?}");
+    });
+    assert_eq!(fs::read_dir(fixture.store.root().join("layers")).unwrap().count(), 1);
 }
 
 #[test]

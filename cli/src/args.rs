@@ -1,6 +1,7 @@
 //! The command line as it is typed: names, aliases and defaults are Docker's.
 
 mod builds;
+mod disk;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::progress::Mode;
 pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
 };
+pub(crate) use disk::{CachePruneArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
 
 /// Build, run and ship container images, without a daemon
 #[derive(Debug, Parser)]
@@ -71,6 +73,13 @@ pub(crate) enum Command {
     /// Manage the history of builds
     #[command(subcommand)]
     Builds(BuildsCommand),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(ContainerCommand),
+    /// Show what takes room
+    Du(DuArgs),
+    /// Remove what the cache has and no image needs
+    Prune(CachePruneArgs),
     /// Manage the store
     #[command(subcommand)]
     System(SystemCommand),
@@ -94,6 +103,8 @@ pub(crate) enum ImageCommand {
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
+    /// Remove images that nothing needs
+    Prune(ImagePruneArgs),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Save images to a tar archive
@@ -112,6 +123,10 @@ pub(crate) enum BuilderCommand {
     /// Manage the history of builds
     #[command(subcommand)]
     History(BuildsCommand),
+    /// Show what takes room
+    Du(DuArgs),
+    /// Remove what the cache has and no image needs
+    Prune(CachePruneArgs),
 }
 
 #[derive(Debug, Subcommand)]

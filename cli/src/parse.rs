@@ -126,6 +126,12 @@ pub(crate) fn size_bytes(text: &str) -> anyhow::Result<u64> {
     Ok((number * factor as f64) as u64)
 }
 
+/// Parses a span of time such as `24h`, as filters have it.
+pub(crate) fn age(text: &str) -> anyhow::Result<std::time::Duration> {
+    engine::disk::parse_duration(text)
+        .ok_or_else(|| anyhow!("invalid filter 'until={text}': expected a span of time such as 24h"))
+}
+
 /// Parses `name=soft[:hard]`; -1 is unlimited.
 pub(crate) fn ulimits(texts: &[String]) -> anyhow::Result<Vec<Ulimit>> {
     let limit = |text: &String| {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use registry::Client;
 use store::Store;
 
+use crate::disk::Policy;
 use crate::{Error, Settings};
 
 /// The fewest steps that run at the same time where nothing is said: steps wait for networks and disks more than for processors.
@@ -17,6 +18,7 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) registry: Client,
     pub(crate) parallel_max: NonZeroUsize,
+    pub(crate) policy: Policy,
 }
 
 impl Engine {
@@ -27,6 +29,7 @@ impl Engine {
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let default = (cpus * PARALLEL_PER_CPU).max(PARALLEL_DEFAULT_MIN);
         let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
-        Ok(Self { store, registry, parallel_max: settings.parallel_max.unwrap_or(default) })
+        let parallel_max = settings.parallel_max.unwrap_or(default);
+        Ok(Self { store, registry, parallel_max, policy: settings.policy })
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** never knows a wire format or a terminal.
 
 pub mod build;
+pub mod disk;
 mod engine;
 mod error;
 pub mod event;

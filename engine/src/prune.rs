@@ -1,14 +1,13 @@
 //! How much room things take, and giving back what nothing needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::time::Duration;
 
-use oci::Digest;
-use store::{ContainerRecord, ContainerState, ImageRecord, LayerId};
+use oci::{Digest, Timestamp};
+use store::{ContainerRecord, ContainerState, ImageRecord, LayerId, disk_bytes};
 
-use crate::image::Removed;
+use crate::disk::{CachePrune, DiskRecord};
+use crate::image::{Removed, config_of};
 use crate::{Engine, Error};
 
 /// How much room one kind of thing takes.
@@ -42,6 +41,30 @@ pub struct PruneRequest {
     pub all: bool,
 }
 
+/// Which images are to be pruned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImagePrune {
+    /// Whether those with names go too.
+    pub all: bool,
+    /// Only those that were made so long ago.
+    pub age: Option<Duration>,
+    /// Only those that have these labels, with these values where there are some.
+    pub labels: Vec<(String, Option<String>)>,
+}
+
+impl ImagePrune {
+    fn wants(&self, image: &ImageRecord) -> Result<bool, Error> {
+        let config = config_of(image)?;
+        let now = Timestamp::now();
+        let is_old = self.age.is_none_or(|age| now.since(config.created.unwrap_or(image.added)) >= age);
+        let labels = &config.config.labels;
+        let has = |(key, value): &(String, Option<String>)| {
+            labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+        };
+        Ok(is_old && self.labels.iter().all(has))
+    }
+}
+
 /// What a pruning removed.
 #[derive(Clone, Debug, Default)]
 pub struct Pruned {
@@ -49,8 +72,8 @@ pub struct Pruned {
     pub containers: Vec<String>,
     /// Names and images.
     pub images: Vec<Removed>,
-    /// How many results of steps.
-    pub results: usize,
+    /// What the cache had.
+    pub records: Vec<DiskRecord>,
     /// How much room was given back.
     pub reclaimed_bytes: u64,
 }
@@ -81,7 +104,7 @@ impl Engine {
     fn container_usage(&self, containers: &[ContainerRecord]) -> KindUsage {
         let mut usage = KindUsage { total: containers.len(), ..KindUsage::default() };
         for container in containers {
-            let size_bytes = tree_bytes(&self.store.container_dir(&container.id));
+            let size_bytes = disk_bytes(&self.store.container_dir(&container.id));
             usage.size_bytes += size_bytes;
             if self.is_running(container) {
                 usage.active += 1;
@@ -104,33 +127,52 @@ impl Engine {
     ///
     /// What a running build may be reading goes with a later pruning.
     pub fn prune(&self, request: PruneRequest) -> Result<Pruned, Error> {
-        let mut pruned = Pruned::default();
+        let containers = self.prune_containers(None)?;
+        let images = self.prune_images(&ImagePrune { all: request.all, ..ImagePrune::default() })?;
+        let records = self.prune_cache(&CachePrune { all: request.all, ..CachePrune::default() })?;
+        let cache_bytes: u64 = records.iter().map(|record| record.size_bytes).sum();
+        Ok(Pruned {
+            containers: containers.containers,
+            images: images.images,
+            records,
+            reclaimed_bytes: containers.reclaimed_bytes + images.reclaimed_bytes + cache_bytes,
+        })
+    }
+
+    /// Removes the containers that do not run, or of these only those that are older than `age`.
+    pub fn prune_containers(&self, age: Option<Duration>) -> Result<Pruned, Error> {
+        let (mut pruned, now) = (Pruned::default(), Timestamp::now());
         for container in self.store.containers()? {
-            if !self.is_running(&container) {
-                pruned.reclaimed_bytes += tree_bytes(&self.store.container_dir(&container.id));
-                self.store.remove_container(&container.id)?;
-                pruned.containers.push(container.id.to_string());
+            if self.is_running(&container) || age.is_some_and(|age| now.since(container.created) < age) {
+                continue;
             }
+            pruned.reclaimed_bytes += disk_bytes(&self.store.container_dir(&container.id));
+            self.store.remove_container(&container.id)?;
+            pruned.containers.push(container.id.to_string());
         }
-        if request.all {
-            let used: BTreeSet<Digest> = self.store.containers()?.into_iter().map(|it| it.image).collect();
-            for image in self.store.images()?.into_iter().filter(|image| !used.contains(&image.id)) {
-                let names = self.store.remove_image(&image.id)?;
-                pruned.images.extend(names.into_iter().map(Removed::Name));
-                pruned.images.push(Removed::Image(image.id));
+        Ok(pruned)
+    }
+
+    /// Removes images that no container was made of, with the layers that nothing else needs.
+    pub fn prune_images(&self, request: &ImagePrune) -> Result<Pruned, Error> {
+        let mut pruned = Pruned::default();
+        let used: BTreeSet<Digest> = self.store.containers()?.into_iter().map(|it| it.image).collect();
+        let names = self.store.names()?;
+        let named: BTreeSet<Digest> = names.iter().flat_map(|(_, name)| &name.images).map(|image| image.id).collect();
+        for image in self.store.images()? {
+            let is_spared = used.contains(&image.id) || (named.contains(&image.id) && !request.all);
+            if is_spared || !request.wants(&image)? {
+                continue;
             }
+            let names = self.store.remove_image(&image.id)?;
+            pruned.images.extend(names.into_iter().map(Removed::Name));
+            pruned.images.push(Removed::Image(image.id));
         }
-        let unnamed = self.store.remove_unnamed_images()?;
-        pruned.images.extend(unnamed.into_iter().map(|image| Removed::Image(image.id)));
-        let needed = layers_of(self.store.images()?.iter());
-        let is_kept = |result: &cache::ResultSummary| {
-            !request.all && result.layers.iter().all(|layer| needed.contains_key(layer))
-        };
-        let before = self.store.cache().read(cache::results)?.len();
-        let collected = self.store.collect(|writer| cache::prune(writer, is_kept))?;
-        pruned.results = before.saturating_sub(self.store.cache().read(cache::results)?.len());
-        pruned.reclaimed_bytes += collected.layers.iter().map(|layer| layer.size_bytes).sum::<u64>();
-        pruned.reclaimed_bytes += collected.blob_bytes;
+        if !pruned.images.is_empty() {
+            let collected = self.store.collect(|writer| cache::prune(writer, |_| true))?;
+            pruned.reclaimed_bytes =
+                collected.layers.iter().map(|layer| layer.size_bytes).sum::<u64>() + collected.blob_bytes;
+        }
         Ok(pruned)
     }
 
@@ -141,15 +183,4 @@ impl Engine {
 
 fn layers_of<'a>(images: impl Iterator<Item = &'a ImageRecord>) -> BTreeMap<LayerId, u64> {
     images.flat_map(ImageRecord::local_layers).map(|layer| (layer.id, layer.size_bytes)).collect()
-}
-
-/// Returns what the files of a directory take; what cannot be looked at takes nothing.
-fn tree_bytes(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    let size = |entry: fs::DirEntry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => tree_bytes(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_) => 0,
-    };
-    entries.flatten().map(size).sum()
 }

@@ -9,6 +9,17 @@
 //! insecure = true      # TLS without verification
 //! ca = ["/etc/ssl/example.pem"]
 //! keypair = [{ key = "client.key", cert = "client.pem" }]
+//!
+//! [worker.oci]
+//! gc = true                # give room back after builds
+//! reservedSpace = "10GB"   # the cache may always be so large
+//! maxUsedSpace = "100GB"   # and no larger than that
+//! minFreeSpace = "20%"     # so much of the disk is to stay free
+//!
+//! [[worker.oci.gcpolicy]]  # rules of one's own, in place of the default ones
+//! filters = ["type==exec.cachemount"]
+//! keepDuration = "48h"
+//! maxUsedSpace = "1GB"
 //! ```
 //! The keys are those of `buildkitd.toml`.
 
@@ -25,6 +36,7 @@ use registry::{
 use serde::Deserialize;
 
 use crate::Error;
+use crate::disk::{Policy, PolicySection};
 
 /// What the engine works with.
 pub struct Settings {
@@ -34,12 +46,21 @@ pub struct Settings {
     pub(crate) registry: Config,
     /// How many steps run at the same time, at most; `None` is by the number of processors.
     pub parallel_max: Option<NonZeroUsize>,
+    /// When room is given back without being asked.
+    pub(crate) policy: Policy,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct SettingsFile {
     registry: BTreeMap<String, RegistrySection>,
+    worker: WorkerSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WorkerSection {
+    oci: PolicySection,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,7 +83,7 @@ struct KeyPair {
 impl Settings {
     /// Returns the settings without any file: the store at `root`, registries as Docker reaches them.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, registry: Config::default(), parallel_max: None }
+        Self { root, registry: Config::default(), parallel_max: None, policy: Policy::default() }
     }
 
     /// Takes over what a settings file says; a later file wins over an earlier one.
@@ -73,6 +94,7 @@ impl Settings {
             let config = self.registry.registries.entry(host).or_default();
             section.apply(config, path)?;
         }
+        self.policy.apply(&file.worker.oci).map_err(settings_error(path))?;
         Ok(())
     }
 
@@ -154,6 +176,19 @@ mod tests {
         assert_eq!(hub.mirrors, expected);
         let other = &settings.registry.registries["c:1"];
         assert_eq!((other.scheme, other.verification), (Some(Scheme::Http), Some(Verification::Skip)));
+    }
+
+    #[test]
+    fn a_policy_that_is_none_is_refused() {
+        let policy =
+            |text: &str| load(&format!("[worker.oci]\n{text}\n")).map(|settings| settings.policy.rules(1000).len());
+        assert_eq!(policy("gc = false"), Ok(0));
+        assert_eq!(policy("maxUsedSpace = \"10GB\""), Ok(4));
+        assert_eq!(policy("[[worker.oci.gcpolicy]]\nall = true\nkeepDuration = \"48h\"\nkeepBytes = 5"), Ok(1));
+        assert!(policy("minFreeSpace = \"much\"").unwrap_err().starts_with("invalid size `much`"));
+        assert!(
+            policy("[[worker.oci.gcpolicy]]\nfilters = [\"colour=red\"]").unwrap_err().starts_with("invalid filter")
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oci::Digest;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
@@ -48,7 +49,7 @@ impl Store {
         wanted: CacheUse,
         mut fill: impl FnMut(&Path) -> std::io::Result<()>,
     ) -> Result<Option<CacheDir>, StoreError> {
-        let path = self.layout().cache_mount(id);
+        let path = self.layout().cache_mount(&Digest::of(id.as_bytes()));
         let operation = match wanted {
             CacheUse::Shared => FlockOperation::NonBlockingLockShared,
             CacheUse::Alone => FlockOperation::NonBlockingLockExclusive,
@@ -65,6 +66,7 @@ impl Store {
             let held = file.metadata().map_err(StoreError::file("examine", &path))?;
             // Whoever removes it takes it away under the lock.
             if std::fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())) {
+                self.note_cache_use(id)?;
                 return Ok(Some(CacheDir { path, _lock: Arc::new(file) }));
             }
         }

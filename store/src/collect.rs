@@ -1,9 +1,13 @@
 //! Giving back room: records go first, files when nobody can be reading them any more.
 
 use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use oci::Digest;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::condemned::Condemned;
 use crate::database::Writer;
@@ -32,6 +36,24 @@ impl Store {
             let used = container::referenced_images(writer)?;
             image::remove_unnamed(writer, |id| used.contains(id))
         })
+    }
+
+    /// Takes the turn to collect by policy. `Ok(None)` means that another process has it, or had it less than `pause` ago.
+    pub fn take_collection_turn(&self, pause: Duration) -> Result<Option<File>, StoreError> {
+        let path = self.layout().collection_turn();
+        let is_recent =
+            |metadata: Metadata| metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age < pause));
+        if path.metadata().is_ok_and(is_recent) {
+            return Ok(None);
+        }
+        let file = File::create(&path).map_err(StoreError::file("create", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(StoreError::file("lock", &path)(error)),
+        }
+        file.set_modified(SystemTime::now()).map_err(StoreError::file("write", &path))?;
+        Ok(Some(file))
     }
 
     /// Removes the layers and blobs that no image, no container and no result of the cache needs.

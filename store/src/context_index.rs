@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use oci::Digest;
+use oci::{Digest, Timestamp};
 
 use crate::draft::list;
 use crate::{Store, StoreError, fault};
@@ -34,6 +34,24 @@ impl Store {
             .and_then(|()| fs::rename(&draft, &path))
             .map_err(StoreError::file("rename", &draft))?;
         forget_oldest(&contexts)
+    }
+
+    /// Returns the files that remember directories, each with when it was written.
+    pub fn context_indexes(&self) -> Result<Vec<(PathBuf, Timestamp)>, StoreError> {
+        let time = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Timestamp::from_unix(since.as_secs().try_into().unwrap_or(0), since.subsec_nanos())
+        };
+        let written = |path: PathBuf| Some((path.clone(), time(path.metadata().ok()?.modified().ok()?)?));
+        Ok(list(&self.layout().contexts())?.into_iter().filter_map(written).collect())
+    }
+
+    /// Forgets a directory that [`Store::context_indexes`] returned.
+    pub fn remove_context_index(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::file("remove", path)(error)),
+            _ => Ok(()),
+        }
     }
 
     fn context_index(&self, directory: &Path) -> PathBuf {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
 use crate::epoch::Epoch;
-use crate::{LayerId, StoreError, condemned, remote};
+use crate::{LayerId, StoreError, condemned, remote, usage};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -100,6 +100,7 @@ pub(crate) fn condemn(
 
 fn forget(writer: &mut Writer<'_, '_>, key: &[u8], record: &LayerRecord) -> Result<(), StoreError> {
     writer.delete(LAYERS, key)?;
+    usage::forget(writer, key)?;
     if let Some(diff_id) = &record.diff_id
         && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key)
     {

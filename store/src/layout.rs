@@ -53,9 +53,13 @@ impl Layout {
         self.blobs().join(digest.hex())
     }
 
-    pub(crate) fn cache_mount(&self, id: &str) -> PathBuf {
-        // An id may be any text, a path most often.
-        self.root.join("cache-mounts").join(Digest::of(id.as_bytes()).hex())
+    pub(crate) fn cache_mounts(&self) -> PathBuf {
+        self.root.join("cache-mounts")
+    }
+
+    /// An id may be any text, a path most often; `key` is its digest.
+    pub(crate) fn cache_mount(&self, key: &Digest) -> PathBuf {
+        self.cache_mounts().join(key.hex())
     }
 
     pub(crate) fn contexts(&self) -> PathBuf {
@@ -74,8 +78,16 @@ impl Layout {
         self.root.join("trash")
     }
 
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
     pub(crate) fn step_locks(&self) -> PathBuf {
-        self.root.join("locks/steps")
+        self.locks().join("steps")
+    }
+
+    pub(crate) fn collection_turn(&self) -> PathBuf {
+        self.locks().join("collection")
     }
 
     pub(crate) fn history(&self) -> PathBuf {

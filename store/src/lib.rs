@@ -23,6 +23,7 @@
 
 mod blob;
 mod cache_dir;
+mod cache_mount;
 mod collect;
 mod condemned;
 mod container;
@@ -41,9 +42,11 @@ mod layout;
 mod lock;
 mod open;
 mod remote;
+mod usage;
 
 pub use blob::BlobWriter;
 pub use cache_dir::{CacheDir, CacheUse};
+pub use cache_mount::CacheMountSummary;
 pub use collect::Collected;
 pub use container::{ContainerRecord, ContainerState};
 pub use database::{Database, KeyAndBytes, Reader, Table, Writer};
@@ -57,3 +60,4 @@ pub use layer_table::{LayerOrigin, LayerRecord};
 pub use lock::{StepLock, StepLocks};
 pub use open::Store;
 pub use remote::RemoteRecord;
+pub use usage::{DiskSpace, OtherUsage, disk_bytes};

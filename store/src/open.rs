@@ -169,6 +169,11 @@ impl Store {
         layer_table::get(reader, id)
     }
 
+    /// Returns the ids of all layers that the cache knows, within a transaction of its database.
+    pub fn layer_ids(reader: &Reader<'_>) -> Result<Vec<LayerId>, StoreError> {
+        layer_table::ids(reader)
+    }
+
     /// Returns the records of all layers that the cache knows.
     pub fn layers(&self) -> Result<Vec<LayerRecord>, StoreError> {
         self.cache().read(layer_table::all)

@@ -44,9 +44,12 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         // As above.
         let _ = io::stderr().write_all(explanation(&reasons).as_bytes());
     }
-    let outcome = built.map_err(BuildFailed)?;
-    write_results(args, &outcome)?;
-    Ok(ExitCode::SUCCESS)
+    let written = built.map_err(|error| BuildFailed(error).into()).and_then(|outcome| write_results(args, &outcome));
+    // After everybody has heard of the result, and also after a failure: that may have been for want of room.
+    if let Err(error) = engine.collect_by_policy() {
+        warn(&format!("no room was given back: {}", engine::chain(&error)));
+    }
+    written.map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints what a build would do, and does nothing of it.

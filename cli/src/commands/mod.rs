@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod builds;
+mod disk;
 mod image;
 mod run;
 mod system;
@@ -11,7 +12,7 @@ mod watch;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::args::{BuilderCommand, Cli, Command, ImageCommand, SystemCommand};
+use crate::args::{BuilderCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
 
 /// Carries out a command line.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -31,6 +32,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(&cli, args),
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => archive::import(&cli, args),
         Command::Builds(command) | Command::Builder(BuilderCommand::History(command)) => builds::builds(&cli, command),
+        Command::Du(args) | Command::Builder(BuilderCommand::Du(args)) => disk::du(&cli, args),
+        Command::Prune(args) | Command::Builder(BuilderCommand::Prune(args)) => disk::prune(&cli, args),
+        Command::Image(ImageCommand::Prune(args)) => system::prune_images(&cli, args),
+        Command::Container(ContainerCommand::Prune(args)) => system::prune_containers(&cli, args),
         Command::System(SystemCommand::Df(args)) => system::df(&cli, args),
         Command::System(SystemCommand::Prune(args)) => system::prune(&cli, args),
         Command::Version => {

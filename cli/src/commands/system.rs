@@ -1,20 +1,21 @@
-//! `kiln system df` and `kiln system prune`.
+//! `kiln system df`, and the prunings of all, of images and of containers.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 
-use engine::prune::{KindUsage, PruneRequest};
+use anyhow::bail;
+use engine::prune::{ImagePrune, KindUsage, PruneRequest, Pruned};
 use serde_json::{Value, json};
 
 use super::image::removed_line;
 use super::print;
-use crate::args::{Cli, DfArgs, PruneArgs};
+use crate::args::{Cli, ContainerPruneArgs, DfArgs, ImagePruneArgs, PruneArgs};
 use crate::format::list::List;
 use crate::format::quantity::human_size;
-use crate::settings;
+use crate::{parse, settings};
 
 /// `system df` shows sizes with one digit more than lists.
-const SIZE_DIGITS: usize = 4;
+pub(super) const SIZE_DIGITS: usize = 4;
 
 const DF: List = List {
     table: "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
@@ -52,10 +53,59 @@ fn row(kind: &str, usage: &KindUsage) -> Value {
 }
 
 pub(super) fn prune(cli: &Cli, args: &PruneArgs) -> anyhow::Result<ExitCode> {
-    if !args.force && !is_confirmed(args.all)? {
+    let images = if args.all { "all images without at least one container" } else { "all dangling images" };
+    let cache = if args.all { "all build cache" } else { "all build cache that no image needs" };
+    let question = format!(
+        "WARNING! This will remove:\n  - all stopped containers\n  - {images}\n  - {cache}\n\nAre you sure you want to continue? [y/N] "
+    );
+    if !args.force && !is_confirmed(&question)? {
         return Ok(ExitCode::SUCCESS);
     }
     let pruned = settings::open_engine(cli, None)?.prune(PruneRequest { all: args.all })?;
+    print_pruned(&pruned)
+}
+
+pub(super) fn prune_images(cli: &Cli, args: &ImagePruneArgs) -> anyhow::Result<ExitCode> {
+    let mut request = ImagePrune { all: args.all, ..ImagePrune::default() };
+    for filter in &args.filter {
+        match filter.split_once('=') {
+            Some(("until", age)) => request.age = Some(parse::age(age)?),
+            Some(("label", label)) => {
+                let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
+                request.labels.push((key.to_owned(), value.map(str::to_owned)));
+            }
+            Some(("dangling", "true" | "1")) => {}
+            Some(("dangling", "false" | "0")) => request.all = true,
+            _ => bail!("invalid filter '{filter}': expected until=AGE, label=KEY[=VALUE] or dangling=BOOL"),
+        }
+    }
+    let question = if request.all {
+        "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue? [y/N] "
+    } else {
+        "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
+    };
+    if !args.force && !is_confirmed(question)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_pruned(&settings::open_engine(cli, None)?.prune_images(&request)?)
+}
+
+pub(super) fn prune_containers(cli: &Cli, args: &ContainerPruneArgs) -> anyhow::Result<ExitCode> {
+    let mut least_age = None;
+    for filter in &args.filter {
+        match filter.split_once('=') {
+            Some(("until", age)) => least_age = Some(parse::age(age)?),
+            _ => bail!("invalid filter '{filter}': expected until=AGE"),
+        }
+    }
+    let question = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] ";
+    if !args.force && !is_confirmed(question)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_pruned(&settings::open_engine(cli, None)?.prune_containers(least_age)?)
+}
+
+fn print_pruned(pruned: &Pruned) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     if !pruned.containers.is_empty() {
         text.push_str("Deleted Containers:\n");
@@ -67,21 +117,19 @@ pub(super) fn prune(cli: &Cli, args: &PruneArgs) -> anyhow::Result<ExitCode> {
         pruned.images.iter().for_each(|removed| text.push_str(&removed_line(removed).to_lowercase()));
         text.push('\n');
     }
-    if pruned.results > 0 {
-        text.push_str(&format!("Deleted build cache objects: {}\n\n", pruned.results));
+    if !pruned.records.is_empty() {
+        text.push_str("Deleted build cache objects:\n");
+        pruned.records.iter().for_each(|record| text.push_str(&format!("{}\n", record.id)));
+        text.push('\n');
     }
     text.push_str(&format!("Total reclaimed space: {}\n", human_size(pruned.reclaimed_bytes, SIZE_DIGITS)));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_confirmed(all: bool) -> anyhow::Result<bool> {
-    let images = if all { "all images without at least one container" } else { "all dangling images" };
-    let cache = if all { "all build cache" } else { "all build cache that no image needs" };
-    let question = format!(
-        "WARNING! This will remove:\n  - all stopped containers\n  - {images}\n  - {cache}\n\nAre you sure you want to continue? [y/N] "
-    );
-    print(&question)?;
+/// Asks whether to go on; what is not a yes is a no.
+pub(super) fn is_confirmed(question: &str) -> anyhow::Result<bool> {
+    print(question)?;
     io::stdout().flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

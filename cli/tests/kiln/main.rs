@@ -10,6 +10,7 @@ mod cache;
 mod containers;
 mod copy;
 mod debian;
+mod disk;
 mod export;
 mod faults;
 mod history;

@@ -109,7 +109,7 @@ fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
             "build one" => world.ok(&["build", "-q", "-t", "one", "--build-arg", &argument, "one"]),
             "build two" => world.ok(&["build", "-q", "-t", "two", "--build-arg", &argument, "two"]),
             "prune" if round % 2 == 0 => world.ok(&["system", "prune", "-f"]),
-            "prune" => world.ok(&["system", "prune", "-f"]),
+            "prune" => world.ok(&["builder", "prune", "-af"]),
             _ => world.ok(&["run", "--rm", "busybox", "cat", "/etc/passwd"]),
         }
     };
@@ -171,7 +171,7 @@ fn kilns_that_are_all_process_1_share_a_store() {
     world.write("ctx/Dockerfile", format!("FROM busybox\n{steps}"));
     let build = |tag: &str| spawn_as_init(&world, &["build", "-t", tag, "ctx"]);
     let mut kilns: Vec<Child> = ["a", "b", "c", "d"].into_iter().map(build).collect();
-    kilns.push(spawn_as_init(&world, &["system", "prune", "-f"]));
+    kilns.push(spawn_as_init(&world, &["prune", "-f", "--filter", "type=regular"]));
     kilns.push(spawn_as_init(&world, &["run", "--rm", "busybox", "true"]));
     kilns.push(spawn_as_init(&world, &["tag", "busybox", "other"]));
     for ended in kilns.into_iter().map(end) {
