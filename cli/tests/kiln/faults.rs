@@ -61,7 +61,7 @@ impl Fixture {
                 self.world.ok(&["run", "busybox", "true"]);
                 "system prune -f".to_owned()
             }
-            Subject::Run if self.round % 2 == 0 => "run --rm busybox cat /etc/passwd".to_owned(),
+            Subject::Run if self.round.is_multiple_of(2) => "run --rm busybox cat /etc/passwd".to_owned(),
             Subject::Run => "run busybox cat /etc/passwd".to_owned(),
         };
         text.split(' ').map(str::to_owned).collect()
@@ -138,7 +138,9 @@ fn check(subject: Subject, expected_points: &[&str]) {
             let args = fixture.prepare(subject);
             let ended = Ended::of(&fixture.run(&args, &fault));
             let what = format!("{subject:?} {fault}");
-            assert!(action != "die" || ended.code == -1, "{what}: {}", ended.stderr);
+            // Some points are passed only by the first command of a store, or once in ten minutes.
+            let must_die = action == "die" && expected_points.contains(&point.as_str());
+            assert!(!must_die || ended.code == -1, "{what}: {}", ended.stderr);
             assert!(!ended.stderr.contains("panicked"), "{what}: {}", ended.stderr);
             fixture.check_lists(&what);
             fixture.check_builds(&what);

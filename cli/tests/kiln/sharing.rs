@@ -108,7 +108,7 @@ fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
         match name {
             "build one" => world.ok(&["build", "-q", "-t", "one", "--build-arg", &argument, "one"]),
             "build two" => world.ok(&["build", "-q", "-t", "two", "--build-arg", &argument, "two"]),
-            "prune" if round % 2 == 0 => world.ok(&["system", "prune", "-f"]),
+            "prune" if round.is_multiple_of(2) => world.ok(&["system", "prune", "-f"]),
             "prune" => world.ok(&["builder", "prune", "-af"]),
             _ => world.ok(&["run", "--rm", "busybox", "cat", "/etc/passwd"]),
         }
