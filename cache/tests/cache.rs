@@ -41,6 +41,7 @@ impl Fixture {
             diff_id: None,
             tar_bytes: None,
             origin: None,
+            packed: None,
             size_bytes: content.len() as u64,
             created: Timestamp::from_unix(COUNT.fetch_add(1, Ordering::SeqCst) as i64, 0).unwrap(),
         };

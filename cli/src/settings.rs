@@ -8,6 +8,8 @@ use engine::{Engine, Settings};
 use crate::args::Cli;
 
 const ROOT_OF_ROOT: &str = "/var/lib/kiln";
+/// The variable that says how layers are mounted, instead of finding it out.
+const LAYERS: &str = "KILN_LAYERS";
 const SYSTEM_FILE: &str = "/etc/kiln/config.toml";
 
 /// Opens the engine that the command line and the environment ask for.
@@ -32,6 +34,7 @@ pub(crate) fn open_engine(cli: &Cli, jobs: Option<std::num::NonZeroUsize>) -> an
     }
     settings.add_proxies(|name| env::var(name).ok());
     settings.parallel_max = jobs;
+    settings.layers = env::var(LAYERS).ok().map(|rung| rung.parse()).transpose()?;
     Ok(Engine::open(settings)?)
 }
 

@@ -1,7 +1,9 @@
 //! The engine: a store, a registry client, and the settings that all use cases share.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
+use executor::Ladder;
 use registry::Client;
 use store::Store;
 
@@ -16,6 +18,7 @@ const PARALLEL_PER_CPU: usize = 4;
 /// The engine. A process has one for each store.
 pub struct Engine {
     pub(crate) store: Store,
+    pub(crate) ladder: Arc<Ladder>,
     pub(crate) registry: Client,
     pub(crate) parallel_max: NonZeroUsize,
     pub(crate) policy: Policy,
@@ -25,11 +28,12 @@ impl Engine {
     /// Opens the store and prepares the registry client; no registry is asked anything.
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let store = Store::open(&settings.root)?;
+        let ladder = Arc::new(Ladder::new(store.clone(), settings.layers));
         let registry = Client::new(settings.registry)?;
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let default = (cpus * PARALLEL_PER_CPU).max(PARALLEL_DEFAULT_MIN);
         let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
         let parallel_max = settings.parallel_max.unwrap_or(default);
-        Ok(Self { store, registry, parallel_max, policy: settings.policy })
+        Ok(Self { store, ladder, registry, parallel_max, policy: settings.policy })
     }
 }

@@ -19,3 +19,5 @@ pub use engine::Engine;
 pub use error::{Error, ErrorKind, chain};
 pub use event_sink::EventSink;
 pub use settings::Settings;
+
+pub use executor::{Rung, Standing};

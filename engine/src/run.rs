@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use executor::sandbox::{complete_env, network_files, resolve_user, root};
+use executor::sandbox::{complete_env, network_files, resolve_user};
 use executor::{Entered, Networks};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
 use runtime::overlay::{Durability, Upper};
 use runtime::terminal::WindowSize;
-use runtime::{Access, Launcher, Mount, MountSource, Running, Spec, Stdio, Stream};
+use runtime::{Access, Launcher, Mount, MountSource, Root, Running, Spec, Stdio, Stream};
 use store::{ContainerId, ContainerRecord, ContainerState, LayerRecord, Snapshot, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -181,7 +181,7 @@ impl Engine {
         // What goes away with the container need not reach the disk.
         let durability = if request.remove { Durability::Volatile } else { Durability::Synced };
         let upper = Upper::Dirs { upper: upper_dir, work, durability };
-        let mut spec = Spec::new(root(&snapshot, Some(upper)), &command);
+        let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&snapshot, Some(upper))?), &command);
         let hostname = request.hostname.clone().unwrap_or_else(|| record.id.to_string()[..12].to_owned());
         let mut env = environment(request, config, &hostname);
         complete_env(&mut env, &user.home);
@@ -209,7 +209,7 @@ impl Engine {
                 stderr: Stream::Pipe,
             },
         };
-        let launcher = Launcher::new().map_err(executor::ExecError::from)?;
+        let launcher = self.ladder.launcher()?;
         store::fault::point("run.start").map_err(Error::file("start", &dir))?;
         let running = launcher.create(spec)?.start()?;
         Ok(Container {

@@ -29,6 +29,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use executor::Rung;
 use oci::reference::DEFAULT_REGISTRY;
 use registry::{
     ClientCertificate, Config, DockerConfig, DockerCredentials, Proxies, RegistryConfig, Scheme, Verification,
@@ -42,6 +43,8 @@ use crate::disk::{Policy, PolicySection};
 pub struct Settings {
     /// The directory of the store.
     pub root: PathBuf,
+    /// How layers are mounted, if that is not to be found out.
+    pub layers: Option<Rung>,
     /// How registries are reached.
     pub(crate) registry: Config,
     /// How many steps run at the same time, at most; `None` is by the number of processors.
@@ -83,7 +86,7 @@ struct KeyPair {
 impl Settings {
     /// Returns the settings without any file: the store at `root`, registries as Docker reaches them.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, registry: Config::default(), parallel_max: None, policy: Policy::default() }
+        Self { root, layers: None, registry: Config::default(), parallel_max: None, policy: Policy::default() }
     }
 
     /// Takes over what a settings file says; a later file wins over an earlier one.

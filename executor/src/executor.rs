@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use layer::Stack;
 use layer::tree::LostXattrs;
+use layer::{Lender, Stack};
 use llb::{
     CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex,
     VertexId,
@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::context::Scan as ContextScan;
 use crate::file::{CopySource, FileError, apply};
 use crate::http;
-use crate::layers::{finish, inline, open, stack_digest};
+use crate::layers::{inline, open, stack_digest};
 use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
@@ -92,7 +92,7 @@ impl<'a> Executor<'a> {
         if let Some(launcher) = self.launcher.get() {
             return Ok(launcher.clone());
         }
-        let launcher = Arc::new(Launcher::new()?);
+        let launcher = Arc::new(self.sources.shared.ladder.launcher()?);
         Ok(self.launcher.get_or_init(|| launcher).clone())
     }
 
@@ -183,23 +183,22 @@ impl<'a> Executor<'a> {
             let sources = self.copy_sources(vertex, inputs).await?;
             let pins =
                 sources.iter().filter_map(|(place, source)| Some((*place, source.scan.as_ref()?.digest))).collect();
-            let draft = self.sources.shared.store.draft_layer()?;
-            let (tree, below, actions) = (draft.tree(), below.clone(), actions.to_vec());
+            let (ladder, below, actions) = (self.sources.shared.ladder.clone(), below.clone(), actions.to_vec());
             let applied = blocking(move || {
+                let new = ladder.new_layer()?;
                 let source = |place: usize| match sources.get(&place) {
                     Some(source) => Ok(source.as_copy_source()),
                     None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
                 };
-                match apply(&tree, below, &actions, source) {
-                    Ok(written) => Ok(Ok(written)),
+                match apply(new.writer(Lender::default(), below)?, &actions, source) {
+                    Ok(written) => new.complete(&written).map(Ok),
                     Err(FileError::Changed { path }) => Ok(Err(path)),
                     Err(FileError::Failed(error)) => Err(error),
                 }
             });
             match applied.await? {
-                Ok(written) => {
-                    self.warn_of_lost(vertex, &written.lost_xattrs);
-                    let layer = finish(draft, written.entries).await?;
+                Ok((layer, lost)) => {
+                    self.warn_of_lost(vertex, &lost);
                     return Ok(Execution { outputs: vec![inputs[0].with(layer)], pins });
                 }
                 Err(path) => {
@@ -238,7 +237,7 @@ impl<'a> Executor<'a> {
                     (stack, Some(scan), "build context".to_owned())
                 }
                 Some(Source::Inline(files)) => {
-                    held = inline(&self.sources.shared.store, files).await?;
+                    held = inline(self.sources.shared.ladder.clone(), files).await?;
                     (open(&held).await?, None, "heredoc".to_owned())
                 }
                 _ => (open(&inputs[place]).await?, None, from.hints.name.clone()),
@@ -271,6 +270,7 @@ impl<'a> Executor<'a> {
         }
         let command = Command {
             store: self.sources.shared.store.clone(),
+            ladder: self.sources.shared.ladder.clone(),
             launcher: self.launcher().map_err(failed)?,
             reporter: self.sources.shared.reporter.clone(),
             secrets: self.sources.secrets.clone(),
@@ -324,9 +324,9 @@ impl<'a> Executor<'a> {
 
     /// Makes a layer of what a step sees of a local source, since the host's own directory is never visible to one. It goes away with the step.
     async fn materialise(&self, scan: &Arc<Scan>, path: &str) -> Result<Layer, ExecError> {
-        let draft = self.sources.shared.store.draft_layer()?;
-        let (tree, scan, path) = (draft.tree(), scan.clone(), path.to_owned());
+        let (ladder, scan, path) = (self.sources.shared.ladder.clone(), scan.clone(), path.to_owned());
         let written = blocking(move || {
+            let new = ladder.new_layer()?;
             let stack = scan.files.stack()?;
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
             let is_directory = stack.resolve(path.as_bytes(), layer::Follow::All).ok().and_then(|it| it.found);
@@ -336,14 +336,15 @@ impl<'a> Executor<'a> {
             let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
             let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: llb::Unpack::Never };
             let source = |_| Ok(CopySource { stack, selection: &selection, may_change: true, name: "build context" });
-            match apply(&tree, Stack::default(), &[FileAction::Copy(copy)], source) {
-                Ok(written) => Ok(written.entries),
+            let writer = new.writer(Lender::default(), Stack::default())?;
+            match apply(writer, &[FileAction::Copy(copy)], source) {
+                Ok(written) => Ok(new.complete(&written)?.0),
                 Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),
                 Err(FileError::Failed(error)) => Err(error),
             }
             .inspect(|_| debug_assert!(is_directory || !name.is_empty()))
         });
-        finish(draft, written.await?).await
+        written.await
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use layer::{Entries, EntryPath, FileSource, Metadata, Mtime, Stack, TreeWriter};
+use layer::{EntryPath, FileSource, FinishedTree, Metadata, Mtime, Stack, TreeWriter};
 use llb::{Checksum, HttpSource, Selection};
 use oci::{Digest, Hasher};
 use registry::download::{Download, Downloaded, FileHead};
@@ -42,7 +42,7 @@ pub(crate) enum Answer {
     /// It is another one, which was written.
     New {
         /// What was written.
-        entries: Entries,
+        written: Box<FinishedTree>,
         /// What the server says of it.
         head: FileHead,
     },
@@ -117,12 +117,12 @@ pub(crate) async fn download(
     drop(sender);
     let written = writing.await.unwrap_or(Err(ExecError::Thread));
     pumped?;
-    let entries = written.map_err(failed)?;
+    let written = Box::new(written.map_err(failed)?);
     progress.report(true);
-    Ok(Answer::New { entries, head })
+    Ok(Answer::New { written, head })
 }
 
-fn write(http: &HttpSource, tree: &Path, head: &FileHead, stream: impl Read) -> Result<Entries, ExecError> {
+fn write(http: &HttpSource, tree: &Path, head: &FileHead, stream: impl Read) -> Result<FinishedTree, ExecError> {
     let root: OwnedFd = File::open(tree).map_err(ExecError::file("open", tree))?.into();
     let writer = TreeWriter::new(root, Stack::default())?;
     let name = http.filename.as_deref().or(head.filename.as_deref()).or_else(|| last_name(&http.url));
@@ -141,7 +141,7 @@ fn write(http: &HttpSource, tree: &Path, head: &FileHead, stream: impl Read) -> 
             return Err(ExecError::Checksum { url, expected: expected.to_string(), actual });
         }
     }
-    Ok(writer.finish()?.entries)
+    Ok(writer.finish()?)
 }
 
 /// Returns the last name in the path of a URL, as it is written there.

@@ -2,26 +2,29 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use layer::Entries;
 use layer::tar::Limits;
-use layer::unpack::unpack_layer;
+use layer::unpack::{UnpackedLayer, pack_layer, unpack_layer};
 use oci::{Digest, Timestamp};
 use registry::Client;
 use solver::StepError;
 use store::{
-    BlobWriter, ImageLayer, ImageRecord, Layer, LayerDraft, LayerOrigin, LayerRecord, Snapshot, StepLock, Store,
-    StoreError,
+    BlobWriter, ImageLayer, ImageRecord, Layer, LayerDraft, LayerId, LayerOrigin, LayerRecord, PackedRecord, Snapshot,
+    StepLock, Store,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ExecError;
 use crate::blocking::{blocking, failed};
 use crate::chunks::{CHUNKS_MAX, ChunkReader};
+use crate::layers::write_entries;
 use crate::report::{Report, Reporter};
+use crate::{ExecError, Ladder};
 
 /// How many layers of an image are fetched at the same time.
 const LAYERS_PARALLEL_MAX: usize = 4;
@@ -35,6 +38,8 @@ const PROGRESS_BYTES: u64 = 256 << 10;
 pub struct Fetcher {
     /// Where they go.
     pub store: Store,
+    /// How layers are written and mounted.
+    pub ladder: Arc<Ladder>,
     /// Where they come from.
     pub registry: Client,
     /// Who is told how far it has come.
@@ -120,9 +125,9 @@ impl Fetcher {
         step: Digest,
         cancel: &CancellationToken,
     ) -> Result<Layer, StepError<ExecError>> {
-        let store = self.store.clone();
+        let (store, ladder) = (self.store.clone(), self.ladder.clone());
         if let Some(blob) = self.store.open_blob(&origin.blob.digest).map_err(failed)? {
-            return blocking(move || unpack(&store, blob, diff_id, origin)).await.map_err(failed);
+            return blocking(move || unpack(&store, &ladder, blob, diff_id, origin)).await.map_err(failed);
         }
         let Some(reference) = &origin.reference else { return Err(failed(ExecError::LayerUnavailable { diff_id })) };
         let mut blob = self.registry.fetch_blob(reference, &origin.blob).await.map_err(failed)?;
@@ -131,7 +136,7 @@ impl Fetcher {
         let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
         let unpacking = tokio::task::spawn_blocking(move || {
             let mut tee = Tee { chunks: ChunkReader::new(chunks), copy: store.blob_writer()? };
-            let layer = unpack(&store, &mut tee, diff_id, origin.clone())?;
+            let layer = unpack(&store, &ladder, &mut tee, diff_id, origin.clone())?;
             tee.copy.commit(&origin.blob.digest)?;
             Ok(layer)
         });
@@ -160,10 +165,16 @@ impl Fetcher {
     }
 }
 
-/// Unpacks a layer into the store and records it.
-fn unpack(store: &Store, stream: impl Read + Send, diff_id: Digest, origin: LayerOrigin) -> Result<Layer, ExecError> {
+/// Reads a layer into the store and records it.
+fn unpack(
+    store: &Store,
+    ladder: &Ladder,
+    stream: impl Read + Send,
+    diff_id: Digest,
+    origin: LayerOrigin,
+) -> Result<Layer, ExecError> {
     let blob = origin.blob.digest;
-    let unpacked = unpack_into(store, stream, Some(origin))?;
+    let unpacked = unpack_into(store, ladder, stream, Some(origin))?;
     let actual = unpacked.record.content;
     if actual != diff_id {
         return Err(ExecError::DiffIdMismatch { blob, expected: diff_id, actual });
@@ -171,52 +182,80 @@ fn unpack(store: &Store, stream: impl Read + Send, diff_id: Digest, origin: Laye
     unpacked.record(store)
 }
 
-/// A layer that was unpacked and is not recorded yet.
+/// A layer that was read and is not recorded yet.
 struct Unpacked {
     draft: LayerDraft,
     /// What is known of it.
     record: LayerRecord,
+    entries: Entries,
 }
 
-/// Unpacks a layer's tar, compressed or not, into a draft. The tar's digest is the layer's content digest, so nothing needs to be hashed again.
-fn unpack_into(store: &Store, stream: impl Read + Send, origin: Option<LayerOrigin>) -> Result<Unpacked, ExecError> {
-    let draft = store.draft_layer()?;
-    let tree = draft.tree();
-    let root: OwnedFd = std::fs::File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+/// Reads a layer's tar, compressed or not, into a draft. The tar's digest is the layer's content digest, so nothing needs to be hashed again.
+fn unpack_into(
+    store: &Store,
+    ladder: &Ladder,
+    stream: impl Read + Send,
+    origin: Option<LayerOrigin>,
+) -> Result<Unpacked, ExecError> {
     let name = origin.as_ref().map_or_else(|| "layer".to_owned(), |origin| origin.blob.digest.to_string());
-    let unpacked =
-        unpack_layer(stream, root, Limits::default()).map_err(|source| ExecError::Unpack { name, source })?;
-    let path = draft.entries_path();
-    store::fault::point("pull.unpacked").map_err(ExecError::file("write", &path))?;
-    std::fs::write(&path, unpacked.entries.as_bytes()).map_err(ExecError::file("write", &path))?;
+    let failed = |source| ExecError::Unpack { name: name.clone(), source };
+    let (draft, unpacked, packed) = if ladder.is_packed()? {
+        let draft = store.draft_packed_layer()?;
+        let (scattered_id, scattered) = draft.create_second_pack()?;
+        let unpacked = pack_layer(stream, draft.create_pack()?, scattered.file, Limits::default()).map_err(failed)?;
+        let packed = packed_tar(&draft, &unpacked, &scattered_id)?;
+        (draft, unpacked, packed)
+    } else {
+        let draft = store.draft_layer()?;
+        let tree = draft.tree();
+        let root: OwnedFd = std::fs::File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+        let unpacked = unpack_layer(stream, root, Limits::default()).map_err(failed)?;
+        (draft, unpacked, None)
+    };
+    store::fault::point("pull.unpacked").map_err(ExecError::file("write", &draft.entries_path()))?;
+    write_entries(&draft, &unpacked.entries)?;
     let record = LayerRecord {
         id: draft.id(),
         content: unpacked.diff_id,
         diff_id: Some(unpacked.diff_id),
         tar_bytes: Some(unpacked.size_bytes),
         origin,
+        packed,
         size_bytes: unpacked.entries.size_bytes(),
         created: Timestamp::now(),
     };
-    Ok(Unpacked { draft, record })
+    Ok(Unpacked { draft, record, entries: unpacked.entries })
 }
 
-/// Unpacks a tar of files into a layer of our own and records it. Its tar is made again when it is exported, so the original need not be kept.
-pub fn import_layer(store: &Store, stream: impl Read + Send) -> Result<LayerRecord, ExecError> {
-    let mut unpacked = unpack_into(store, stream, None)?;
-    let entries = std::fs::read(unpacked.draft.entries_path());
-    let entries = entries.map_err(ExecError::file("read", &unpacked.draft.entries_path()))?;
-    let entries = layer::Entries::from_bytes(entries).map_err(StoreError::entries(unpacked.draft.id()))?;
-    let tree = unpacked.draft.tree();
-    let root: OwnedFd = std::fs::File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
-    let content = layer::digest::of_layer(&entries);
-    let opened = layer::Layer { entries, content: layer::Content::Tree(layer::Tree::new(root)) };
-    let exported = layer::tar::export_layer(&opened, layer::tar::TarOptions::LAYER, io::sink());
+/// Completes a layer whose tar was kept as it is.
+fn packed_tar(
+    draft: &LayerDraft,
+    unpacked: &UnpackedLayer,
+    scattered: &LayerId,
+) -> Result<Option<PackedRecord>, ExecError> {
+    let Some(packed) = &unpacked.packed else { return Ok(None) };
+    let (mut record, _) = draft.complete_packed(&unpacked.entries, packed, scattered)?;
+    record.tar = Some(draft.id());
+    Ok(Some(record))
+}
+
+/// Reads a tar of files into a layer of our own and records it. Its tar is made again when it is exported, so the original need not be kept.
+pub fn import_layer(store: &Store, ladder: &Ladder, stream: impl Read + Send) -> Result<LayerRecord, ExecError> {
+    let mut unpacked = unpack_into(store, ladder, stream, None)?;
+    // What it is exported as is another tar.
+    if let Some(packed) = &mut unpacked.record.packed {
+        packed.tar = None;
+    }
+    let layer = Layer::finished(unpacked.draft, unpacked.record.clone());
+    let exported = layer::tar::export_layer(&layer.open()?, layer::tar::TarOptions::LAYER, io::sink());
     let exported = exported.map_err(|source| ExecError::Export { source })?;
-    let record = &mut unpacked.record;
-    (record.content, record.diff_id, record.tar_bytes) = (content, Some(exported.digest), Some(exported.size_bytes));
-    let record = record.clone();
-    unpacked.record(store)?;
+    let record = LayerRecord {
+        content: layer::digest::of_layer(&unpacked.entries),
+        diff_id: Some(exported.digest),
+        tar_bytes: Some(exported.size_bytes),
+        ..unpacked.record
+    };
+    store.put_layers(&[(layer, record.clone())], |_| Ok(()))?;
     Ok(record)
 }
 
@@ -272,7 +311,7 @@ impl Unpacked {
     /// Records the layer, so that it stays.
     fn record(self, store: &Store) -> Result<Layer, ExecError> {
         let record = self.record;
-        let layer = Layer::finishing(self.draft, std::future::ready(Ok(record.clone())));
+        let layer = Layer::finished(self.draft, record.clone());
         store.put_layers(&[(layer.clone(), record)], |_| Ok(()))?;
         Ok(layer)
     }

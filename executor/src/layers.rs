@@ -1,13 +1,18 @@
 //! Layers in the making and layers to be read, between the store and those who carry out operations.
 
-use layer::Stack;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use layer::tree::LostXattrs;
+use layer::{Entries, FinishedTree, Lender, Stack, TreeWriter};
 use llb::InlineFile;
 use oci::{Digest, Timestamp};
 use store::{Layer, LayerDraft, LayerRecord, Snapshot, Store};
 
-use crate::ExecError;
 use crate::blocking::blocking;
 use crate::sandbox::chain_digest;
+use crate::{ExecError, Ladder};
 
 /// Opens the layers of a snapshot, once they are finished.
 pub(crate) async fn open(snapshot: &Snapshot) -> Result<Stack, ExecError> {
@@ -23,31 +28,76 @@ pub(crate) async fn open(snapshot: &Snapshot) -> Result<Stack, ExecError> {
 }
 
 /// Makes the files of a heredoc readable like those of any other source, for as long as the snapshot is held.
-pub(crate) async fn inline(store: &Store, files: &[InlineFile]) -> Result<Snapshot, ExecError> {
-    let draft = store.draft_layer()?;
-    let (tree, files) = (draft.tree(), files.to_vec());
-    let entries = blocking(move || crate::file::write_inline(&tree, &files)).await?;
-    Ok(Snapshot::new([finish(draft, entries).await?]))
+pub(crate) async fn inline(ladder: Arc<Ladder>, files: &[InlineFile]) -> Result<Snapshot, ExecError> {
+    let files = files.to_vec();
+    let written = blocking(move || {
+        let new = ladder.new_layer()?;
+        let written = crate::file::write_inline(new.writer(Lender::default(), Stack::default())?, &files)?;
+        Ok(new.complete(&written)?.0)
+    });
+    Ok(Snapshot::new([written.await?]))
 }
 
-/// Makes a layer of what was written.
-pub(crate) async fn finish(draft: LayerDraft, entries: layer::Entries) -> Result<Layer, ExecError> {
-    let (id, path) = (draft.id(), draft.entries_path());
-    let record = blocking(move || {
-        std::fs::write(&path, entries.as_bytes()).map_err(ExecError::file("write", &path))?;
-        store::fault::point("layer.written").map_err(ExecError::file("write", &path))?;
-        Ok(LayerRecord {
-            id,
-            content: layer::digest::of_layer(&entries),
+/// A layer that is being written. Dropped before it is complete, it is gone.
+pub(crate) struct NewLayer {
+    draft: LayerDraft,
+    is_packed: bool,
+}
+
+impl NewLayer {
+    /// Starts one that is a tree.
+    pub(crate) fn tree(store: &Store) -> Result<Self, ExecError> {
+        Ok(Self { draft: store.draft_layer()?, is_packed: false })
+    }
+
+    /// Starts one whose files go into packs.
+    pub(crate) fn packed(store: &Store) -> Result<Self, ExecError> {
+        Ok(Self { draft: store.draft_packed_layer()?, is_packed: true })
+    }
+
+    /// Starts writing it. What `lender` has already is not written again, if the layer is one of packs.
+    pub(crate) fn writer(&self, lender: Lender, below: Stack) -> Result<TreeWriter, ExecError> {
+        if self.is_packed {
+            return Ok(TreeWriter::packed(self.draft.create_pack()?.file, lender, below));
+        }
+        let tree = self.draft.tree();
+        let root: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+        Ok(TreeWriter::new(root, below)?)
+    }
+
+    /// Makes it a layer that can be mounted and read; attributes that it could not keep come back. It blocks.
+    pub(crate) fn complete(self, written: &FinishedTree) -> Result<(Layer, LostXattrs), ExecError> {
+        let (mut lost, mut packed) = (written.lost_xattrs.clone(), None);
+        if let Some(found) = &written.packed {
+            let (record, lost_in_index) = self.draft.complete_packed(&written.entries, found, &self.draft.id())?;
+            (lost, packed) = (lost_in_index, Some(record));
+        }
+        write_entries(&self.draft, &written.entries)?;
+        store::fault::point("layer.written").map_err(ExecError::file("write", self.draft.dir()))?;
+        let record = LayerRecord {
+            id: self.draft.id(),
+            content: layer::digest::of_layer(&written.entries),
             diff_id: None,
             tar_bytes: None,
             origin: None,
-            size_bytes: entries.size_bytes(),
+            packed,
+            size_bytes: written.entries.size_bytes(),
             created: Timestamp::now(),
-        })
-    });
-    let record = record.await?;
-    Ok(Layer::finishing(draft, std::future::ready(Ok(record))))
+        };
+        Ok((Layer::finished(self.draft, record), lost))
+    }
+}
+
+/// Writes the list of a layer's entries to where it belongs.
+pub(crate) fn write_entries(draft: &LayerDraft, entries: &Entries) -> Result<(), ExecError> {
+    let path = draft.entries_path();
+    std::fs::write(&path, entries.as_bytes()).map_err(ExecError::file("write", &path))
+}
+
+/// Makes a layer of a tree that was written.
+pub(crate) async fn finish(draft: LayerDraft, written: FinishedTree) -> Result<Layer, ExecError> {
+    let new = NewLayer { draft, is_packed: false };
+    blocking(move || Ok(new.complete(&written)?.0)).await
 }
 
 /// Returns the digest of all that is in a stack.

@@ -3,10 +3,8 @@
 use layer::Stack;
 use llb::ExtraHost;
 use oci::Digest;
-use runtime::overlay::{Layer, Overlay, Upper};
+use runtime::Mount;
 use runtime::users::{self, User};
-use runtime::{Mount, Root};
-use store::Snapshot;
 
 use crate::ExecError;
 use crate::file::read_text;
@@ -14,17 +12,6 @@ use crate::network::{Entered, HOST_GATEWAY};
 
 /// The `PATH` of a process whose image does not set one.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Returns the root that a snapshot gives, with what is written going into `upper`.
-pub fn root(snapshot: &Snapshot, upper: Option<Upper>) -> Root {
-    Root::Overlay(overlay(snapshot, upper))
-}
-
-/// Returns a mount of a snapshot, with what is written going into `upper`.
-pub fn overlay(snapshot: &Snapshot, upper: Option<Upper>) -> Overlay {
-    let lowers = snapshot.layers.iter().map(|layer| Layer::Path(layer.tree())).collect();
-    Overlay { lowers, upper }
-}
 
 /// Returns who `user[:group]` is in an image.
 pub fn resolve_user(stack: &Stack, user: &str) -> Result<User, ExecError> {

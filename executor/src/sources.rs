@@ -79,8 +79,8 @@ impl Sources {
                 let (record, layer) = found.ok_or_else(|| failed(ExecError::Thread))?;
                 Ok(Remote { layer, time: record.last_modified })
             }
-            Answer::New { entries, head } => {
-                let layer = finish(draft, entries).await.map_err(failed)?;
+            Answer::New { written, head } => {
+                let layer = finish(draft, *written).await.map_err(failed)?;
                 let remote = Remote { layer, time: head.last_modified };
                 if source.checksum.is_some() || head.etag.is_some() || head.last_modified.is_some() {
                     self.record(key, &remote, head.etag).await.map_err(failed)?;
@@ -104,10 +104,8 @@ impl Sources {
             if let Some((record, layer)) = self.shared.store.remote(&key).map_err(failed)? {
                 return Ok(Remote { layer, time: record.last_modified });
             }
-            let (secrets, store, reporter) = (&self.secrets, &self.shared.store, &self.shared.reporter);
-            let fetched = git::fetch(source, &commit, secrets, store, (reporter, step), cancel).await?;
-            let layer = finish(fetched.draft, fetched.written.entries).await.map_err(failed)?;
-            let remote = Remote { layer, time: fetched.time };
+            let fetched = git::fetch(source, &commit, &self.secrets, (&self.shared, step), cancel).await?;
+            let remote = Remote { layer: fetched.layer, time: fetched.time };
             self.record(key, &remote, None).await.map_err(failed)?;
             Ok(remote)
         });

@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::entries::Entries;
 use crate::entry::{Entry, Kind};
+use crate::pack::Packs;
 use crate::tree::Tree;
 
 /// Where the bytes of a layer's files are. Cheap to clone.
@@ -17,6 +19,8 @@ use crate::tree::Tree;
 pub enum Content {
     /// In a directory tree, at the paths of the entries.
     Tree(Tree),
+    /// In packs, at the extents of the entries.
+    Packs(Packs),
 }
 
 /// A layer that can be read: its entries and their content. Cheap to clone.
@@ -74,8 +78,13 @@ impl Layer {
         let Kind::File { size_bytes, .. } = kind else {
             return Err(ContentError::NotAFile { path: path.to_text(), kind: kind.name() });
         };
-        let Content::Tree(tree) = &self.content;
-        let opened = tree.open_file(path);
+        let opened = match &self.content {
+            Content::Tree(tree) => tree.open_file(path),
+            Content::Packs(packs) => {
+                let missing = || io::Error::new(io::ErrorKind::UnexpectedEof, "it lies outside of the layer's packs");
+                packs.open(self.entries.target(index), size_bytes).ok_or_else(missing)
+            }
+        };
         let range = opened.map_err(|source| ContentError::Open { path: path.to_text(), source })?;
         if range.size_bytes() != size_bytes {
             let (path, actual_bytes) = (path.to_text(), range.size_bytes());
@@ -88,7 +97,7 @@ impl Layer {
 /// A piece of an open file, read from its start to its end.
 #[derive(Debug)]
 pub struct FileRange {
-    file: File,
+    file: Arc<File>,
     offset: u64,
     size_bytes: u64,
     read_bytes: u64,
@@ -96,14 +105,19 @@ pub struct FileRange {
 
 impl FileRange {
     /// Takes `size_bytes` of `file` from `offset` on. The position of the file is neither used nor moved.
-    pub fn new(file: File, offset: u64, size_bytes: u64) -> Self {
-        Self { file, offset, size_bytes, read_bytes: 0 }
+    pub fn new(file: impl Into<Arc<File>>, offset: u64, size_bytes: u64) -> Self {
+        Self { file: file.into(), offset, size_bytes, read_bytes: 0 }
     }
 
     /// Takes all of a file, as long as it is now.
     pub fn whole(file: File) -> io::Result<Self> {
         let size_bytes = file.metadata()?.len();
         Ok(Self::new(file, 0, size_bytes))
+    }
+
+    /// Returns a piece without bytes, of no file in particular.
+    pub(crate) fn nothing() -> io::Result<Self> {
+        Ok(Self::new(File::open("/dev/null")?, 0, 0))
     }
 
     /// Returns how long the piece is.

@@ -1,6 +1,6 @@
 //! Hashing the content of files, on all cores where a file is long enough for that.
 
-use std::io;
+use std::io::{self, Read};
 
 use crate::buffer;
 use crate::content::FileRange;
@@ -8,6 +8,9 @@ use crate::entry::ContentHash;
 
 /// From which length on spreading over cores pays.
 const PARALLEL_BYTES_MIN: usize = 1 << 20;
+
+/// How many bytes of a stream are read at once.
+const STREAM_BYTES: usize = 256 << 10;
 
 /// Adds bytes to a hash.
 pub(crate) fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
@@ -38,5 +41,23 @@ pub fn hash_range(range: &FileRange) -> io::Result<(u64, ContentHash)> {
             }
         }
         Ok((at, finish(&hasher)))
+    })
+}
+
+/// Reads a stream to its end and returns how long it was, and its hash.
+pub(crate) fn hash_stream(stream: &mut dyn Read) -> io::Result<(u64, ContentHash)> {
+    buffer::with(STREAM_BYTES, |buffer| {
+        let (mut hasher, mut size_bytes) = (blake3::Hasher::new(), 0);
+        loop {
+            match stream.read(buffer) {
+                Ok(0) => return Ok((size_bytes, finish(&hasher))),
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    size_bytes += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     })
 }

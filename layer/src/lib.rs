@@ -5,10 +5,11 @@
 //! ```text
 //! Entries         what is in a layer: sorted, looked up without decoding, digested without times        entries, digest
 //! Stack           layers on top of each other, seen as one file system                                  stack
-//! forms           directory tree (tree), tar (tar, unpack), upper directory of an overlay (upper)
+//! forms           directory tree (tree), packs with an index (pack, erofs), tar (tar, unpack), upper directory of an overlay (upper)
 //!
-//! tar    ── unpack_layer ──→ tree + Entries + diffID         tree ── export_layer ──→ tar + diffID
-//! files  ── TreeWriter ────→ tree + Entries                  upper ── upper::scan ──→ Entries
+//! tar    ── unpack_layer ──→ tree + Entries + diffID         tree, packs ── export_layer ──→ tar + diffID
+//! tar    ── pack_layer ────→ pack + Entries + diffID         upper ── upper::scan ──→ Entries
+//! files  ── TreeWriter ────→ tree or pack + Entries          packs ── write_index ──→ what the kernel mounts
 //! ```
 //!
 //! Everything blocks. Memory does not grow with the size of files, and with their number by at most about 500 bytes for each and its path (a million
@@ -21,6 +22,7 @@ pub mod entries;
 pub mod entry;
 pub mod erofs;
 pub mod hash;
+pub mod pack;
 pub mod path;
 pub mod stack;
 pub mod tar;
@@ -30,10 +32,12 @@ pub mod upper;
 pub mod xattr;
 
 mod buffer;
+mod holes;
 
 pub use content::{Content, ContentError, FileRange, Layer};
 pub use entries::{Entries, EntriesBuilder, EntriesError, EntriesFormatError, Place};
 pub use entry::{ContentHash, Device, Entry, EntryBuf, Kind, KindBuf, Metadata, MetadataBuf, Mtime};
+pub use pack::{Lender, Pack, PackId, Packs};
 pub use path::{EntryPath, EntryPathBuf, PathError};
 pub use stack::{Follow, Found, Links, Placed, ResolveError, Resolved, Stack};
 pub use tree::{FileSlot, FileSource, FinishedTree, Special, Tree, TreeError, TreeWriter, WrittenFile};

@@ -2,7 +2,10 @@
 
 mod by_call;
 mod by_descriptor;
+mod image;
+mod loop_device;
 mod stack;
 
 pub(crate) use by_descriptor::accepts_detached_layers;
+pub use image::{Image, ImageAccess};
 pub use stack::{Durability, LAYERS_MAX, Layer, Overlay, OverlayError, Upper};

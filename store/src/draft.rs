@@ -9,13 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use layer::pack::Packed;
+use layer::tree::LostXattrs;
+use layer::{Entries, Pack};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::epoch::is_at;
 use crate::id::random_bytes;
 use crate::layout::Layout;
-use crate::{LayerId, StoreError, fault};
+use crate::{LayerId, PackedRecord, StoreError, fault, packed};
 
 /// This process's directory under `drafts/`; removed with all that is left in it when the last user lets go.
 pub(crate) struct Drafts {
@@ -55,15 +58,15 @@ impl Drafts {
         self.dir.join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    /// Starts a layer.
-    pub(crate) fn layer(self: &Arc<Self>) -> Result<LayerDraft, StoreError> {
+    /// Starts a layer with an empty directory for its files.
+    pub(crate) fn layer(self: &Arc<Self>, form: &str) -> Result<LayerDraft, StoreError> {
         let id = LayerId::random();
         let (marker, dir) = (self.dir.join("layers").join(id.to_string()), self.layout.layer(&id));
         // The marker first: a layer without one would never be cleaned up.
         File::create(&marker).map_err(StoreError::file("create", &marker))?;
         fault::point("layer.marked").map_err(StoreError::file("create", &marker))?;
         let draft = LayerDraft { id, dir, marker, drafts: Some(self.clone()) };
-        for path in [&draft.dir, &draft.tree()] {
+        for path in [&draft.dir, &draft.dir.join(form)] {
             fs::create_dir(path).map_err(StoreError::file("create", path))?;
         }
         Ok(draft)
@@ -96,9 +99,30 @@ impl LayerDraft {
         &self.dir
     }
 
-    /// Returns the directory that holds the layer's files; it exists and belongs to root with mode 0755.
+    /// Returns the directory that holds the files of a layer that is a tree; it exists and belongs to root with mode 0755.
     pub fn tree(&self) -> PathBuf {
         self.dir.join("fs")
+    }
+
+    /// Makes the pack for the files of a layer that is none.
+    pub fn create_pack(&self) -> Result<Pack, StoreError> {
+        packed::create_pack(&self.dir, &self.id)
+    }
+
+    /// Makes a further pack.
+    pub fn create_second_pack(&self) -> Result<(LayerId, Pack), StoreError> {
+        let id = LayerId::random();
+        Ok((id, packed::create_pack(&self.dir, &id)?))
+    }
+
+    /// Writes everything that a layer in packs needs besides them; `own` is the pack that was written for it. Attributes that there is no room for come back.
+    pub fn complete_packed(
+        &self,
+        entries: &Entries,
+        packed: &Packed,
+        own: &LayerId,
+    ) -> Result<(PackedRecord, LostXattrs), StoreError> {
+        packed::complete(&self.dir, entries, packed, own)
     }
 
     /// Returns where the list of the layer's entries is to be written.

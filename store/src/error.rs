@@ -56,6 +56,22 @@ pub enum StoreError {
         /// What is understood.
         known: &'static str,
     },
+    /// The index of a layer cannot be written.
+    #[error("cannot write the index `{path}`")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Why not.
+        source: layer::erofs::IndexError,
+    },
+    /// The list of where a layer's files are is damaged.
+    #[error("cannot read layer {id}")]
+    Extents {
+        /// The layer.
+        id: crate::LayerId,
+        /// What is wrong with it.
+        source: layer::erofs::ExtentsError,
+    },
     /// A blob is not what its name says.
     #[error("blob is corrupt: expected {expected}, got {actual} ({size_bytes} bytes)")]
     DigestMismatch {

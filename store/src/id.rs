@@ -63,6 +63,18 @@ macro_rules! id {
             }
         }
 
+        impl From<$name> for [u8; $bytes] {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl From<[u8; $bytes]> for $name {
+            fn from(bytes: [u8; $bytes]) -> Self {
+                Self(bytes)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write_hex(&self.0, out)

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use layer::{Content, Entries, Tree};
 
-use crate::{LayerDraft, LayerId, LayerRecord, StoreError};
+use crate::{LayerDraft, LayerId, LayerRecord, PackRecord, PackedRecord, StoreError, packed};
 
 /// Why a layer could not be finished. It is shared by all who wait for the layer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,6 +26,20 @@ impl LayerError {
     pub fn new(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { source: Arc::new(source) }
     }
+}
+
+/// What there is of a layer to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A directory, in the form of an overlay upper directory.
+    Tree(PathBuf),
+    /// An EROFS image.
+    Packed {
+        /// The image.
+        index: PathBuf,
+        /// The files that it points into, in its order.
+        packs: Vec<PathBuf>,
+    },
 }
 
 type Finishing = Shared<Pin<Box<dyn Future<Output = Result<Arc<LayerRecord>, LayerError>> + Send>>>;
@@ -55,7 +69,7 @@ impl Layer {
         Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(None) }))
     }
 
-    /// Returns the handle of a layer whose files are there and do not change any more, while `finishing` reads them, writes its list of entries, and makes its record.
+    /// Returns the handle of a layer whose tree is there and does not change any more, while `finishing` reads them, writes its list of entries, and makes its record.
     ///
     /// `finishing` makes progress only while somebody waits for it, so what takes long belongs on another thread.
     pub fn finishing(
@@ -67,14 +81,40 @@ impl Layer {
         Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
     }
 
+    /// Returns the handle of a layer that is finished and not recorded yet.
+    pub fn finished(draft: LayerDraft, record: LayerRecord) -> Self {
+        let (id, dir) = (draft.id(), draft.dir().to_owned());
+        let facts = Facts::Known(Arc::new(record));
+        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
+    }
+
     /// Returns the layer's id.
     pub fn id(&self) -> LayerId {
         self.0.id
     }
 
-    /// Returns the directory that holds the layer's files, in the form of an overlay upper directory.
+    /// Returns the directory that holds the files of a layer that is a tree, in the form of an overlay upper directory.
     pub fn tree(&self) -> PathBuf {
         self.0.dir.join("fs")
+    }
+
+    /// Returns what there is to mount.
+    pub fn form(&self) -> Form {
+        match self.packed() {
+            None => Form::Tree(self.tree()),
+            Some(record) => {
+                let path = |pack: &PackRecord| packed::pack(&self.0.dir, &pack.id);
+                Form::Packed { index: packed::index(&self.0.dir), packs: record.packs.iter().map(path).collect() }
+            }
+        }
+    }
+
+    fn packed(&self) -> Option<&PackedRecord> {
+        match &self.0.facts {
+            Facts::Known(record) => record.packed.as_ref(),
+            // What a command leaves is a tree.
+            Facts::Finishing(_) => None,
+        }
     }
 
     /// Waits for the layer's record.
@@ -91,9 +131,15 @@ impl Layer {
             return Ok(opened.clone());
         }
         let entries = read_entries(&self.0.dir.join("entries"), self.0.id)?;
-        let tree = self.tree();
-        let root = std::fs::File::open(&tree).map_err(StoreError::file("open", &tree))?;
-        let opened = layer::Layer { entries, content: Content::Tree(Tree::new(root.into())) };
+        let content = match self.packed() {
+            Some(record) => Content::Packs(packed::open(&self.0.dir, record, self.0.id)?),
+            None => {
+                let tree = self.tree();
+                let root = std::fs::File::open(&tree).map_err(StoreError::file("open", &tree))?;
+                Content::Tree(Tree::new(root.into()))
+            }
+        };
+        let opened = layer::Layer { entries, content };
         Ok(self.0.opened.get_or_init(|| opened).clone())
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
 use crate::epoch::Epoch;
-use crate::{LayerId, StoreError, condemned, remote, usage};
+use crate::{LayerId, PackedRecord, StoreError, condemned, remote, usage};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -30,6 +30,9 @@ pub struct LayerRecord {
     /// Where its tar is to be had, for layers that were not made here: their tars cannot be made again to the byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<LayerOrigin>,
+    /// Where its files are, if they are in packs; else they are a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<PackedRecord>,
     /// The sum of the sizes of its files.
     pub size_bytes: u64,
     /// When the step that made it ended; for pulled layers, when they were pulled.

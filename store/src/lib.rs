@@ -9,6 +9,7 @@
 //!   cache.mdb cache.lock    LMDB, not synced: layers, results, usage. Disposable: thrown away when it may not have reached the disk (see `durability`).
 //!   cache.state             whether `cache.mdb` and all layers are on disk, or the boot in which they may not be
 //!   layers/<id>/fs          a layer's files as a directory tree, in the form of an overlay upper directory
+//!   layers/<id>/packs …     its files one after another in packs, with an index that the kernel mounts, see `packed`
 //!   layers/<id>/entries     the sorted list of its entries
 //!   blobs/sha256/<hex>      compressed layers of pulled images
 //!   drafts/<uuid>/          one for each process that writes: `lock` is held while it lives, `layers/<id>` names its unfinished layers, the rest is temporary
@@ -41,7 +42,9 @@ mod layer_table;
 mod layout;
 mod lock;
 mod open;
+mod packed;
 mod remote;
+mod rung;
 mod usage;
 
 pub use blob::BlobWriter;
@@ -55,9 +58,11 @@ pub use epoch::EpochGuard;
 pub use error::StoreError;
 pub use id::{ContainerId, LayerId};
 pub use image::{ImageLayer, ImageRecord, NameRecord, NamedImage};
-pub use layer_handle::{Layer, LayerError, Snapshot};
+pub use layer_handle::{Form, Layer, LayerError, Snapshot};
 pub use layer_table::{LayerOrigin, LayerRecord};
 pub use lock::{StepLock, StepLocks};
 pub use open::Store;
+pub use packed::{PackRecord, PackedRecord};
 pub use remote::RemoteRecord;
+pub use rung::RungRecord;
 pub use usage::{DiskSpace, OtherUsage, disk_bytes};

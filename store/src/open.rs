@@ -14,7 +14,7 @@ use crate::layout::{DIRECTORIES, Layout};
 use crate::{EpochGuard, Layer, LayerId, LayerRecord, StepLocks, StoreError, container, fault, image, layer_table};
 
 /// The format of the store. A store of another one is refused.
-const FORMAT: &str = "kiln-1";
+const FORMAT: &str = "kiln-2";
 /// Facts about the store itself.
 const STORE: Table = Table(b'S');
 const FORMAT_KEY: &[u8] = b"format";
@@ -145,9 +145,14 @@ impl Store {
         Ok(file)
     }
 
-    /// Starts a layer.
+    /// Starts a layer that is a tree.
     pub fn draft_layer(&self) -> Result<LayerDraft, StoreError> {
-        self.drafts()?.layer()
+        self.drafts()?.layer("fs")
+    }
+
+    /// Starts a layer whose files go into packs.
+    pub fn draft_packed_layer(&self) -> Result<LayerDraft, StoreError> {
+        self.drafts()?.layer("packs")
     }
 
     /// Returns the handle of a layer by its record, after a look that its files are there.

@@ -27,6 +27,7 @@ fn layer(store: &Store, content: &str) -> (Layer, LayerRecord) {
         diff_id: Some(digest),
         tar_bytes: Some(1536),
         origin: None,
+        packed: None,
         size_bytes: content.len() as u64,
         created: Timestamp::EPOCH,
     };
@@ -250,12 +251,12 @@ fn a_store_of_another_format_is_refused() {
     drop(store);
     let meta = root.join("meta.mdb");
     let bytes = fs::read(&meta).unwrap();
-    let text = b"\"kiln-1\"";
+    let text = b"\"kiln-2\"";
     let place = bytes.windows(text.len()).position(|window| window == text).unwrap();
     let mut newer = bytes;
     newer[place..place + text.len()].copy_from_slice(b"\"kiln-9\"");
     fs::write(&meta, newer).unwrap();
     let error = Store::open(&root).err().unwrap();
-    let expected = format!("the store `{}` has format kiln-9, and this kiln knows only format kiln-1", root.display());
+    let expected = format!("the store `{}` has format kiln-9, and this kiln knows only format kiln-2", root.display());
     assert_eq!(error.to_string(), expected);
 }

@@ -16,6 +16,7 @@ mod faults;
 mod history;
 mod images;
 mod interrupt;
+mod layers;
 mod network;
 mod power;
 mod registries;

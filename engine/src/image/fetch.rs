@@ -88,7 +88,7 @@ impl Engine {
     pub(crate) fn fetcher(&self, events: &EventSink) -> Fetcher {
         let events = events.clone();
         let reporter = Reporter::new(move |report| events.report(report));
-        Fetcher { store: self.store.clone(), registry: self.registry.clone(), reporter }
+        Fetcher { store: self.store.clone(), ladder: self.ladder.clone(), registry: self.registry.clone(), reporter }
     }
 
     /// Puts an image into the store under the name that it has at its registry.

@@ -92,13 +92,13 @@ impl Engine {
     /// Makes an image of one layer out of the files in a tar.
     pub async fn import(&self, request: &ImportRequest) -> Result<Digest, Error> {
         let _epoch = self.store.hold_epoch()?;
-        let (store, source) = (self.store.clone(), request.source.clone());
+        let (store, ladder, source) = (self.store.clone(), self.ladder.clone(), request.source.clone());
         let unpacked = tokio::task::spawn_blocking(move || {
             let stream: Box<dyn Read + Send> = match &source {
                 BundlePlace::Stdin => Box::new(io::stdin()),
                 BundlePlace::Path(path) => Box::new(File::open(path).map_err(Error::file("open", path))?),
             };
-            Ok::<_, Error>(executor::import_layer(&store, stream)?)
+            Ok::<_, Error>(executor::import_layer(&store, &ladder, stream)?)
         });
         let record: LayerRecord = unpacked.await.map_err(|error| Error::Bug(error.to_string()))??;
         let image = self.imported(request, record)?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
-use layer::Stack;
+use layer::{Stack, TreeWriter};
 use llb::{CacheMount, CacheSharing, Copy, CopySelection, FileAction, Unpack};
 use solver::StepError;
 use store::{CacheDir, CacheUse, Store};
@@ -100,7 +100,9 @@ fn copy(dir: &Path, seed: &Seed) -> Result<(), ExecError> {
             name: "the source of a cache mount",
         })
     };
-    match apply(dir, Stack::default(), &[FileAction::Copy(copy)], source) {
+    let root = fs::File::open(dir).map_err(ExecError::file("open", dir))?;
+    let writer = TreeWriter::new(root.into(), Stack::default())?;
+    match apply(writer, &[FileAction::Copy(copy)], source) {
         Ok(_) => Ok(()),
         Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),
         Err(FileError::Failed(error)) => Err(error),

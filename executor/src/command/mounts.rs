@@ -14,7 +14,6 @@ use super::cache_dir;
 use super::held::{Bound, Held};
 use super::run::Command;
 use crate::ExecError;
-use crate::sandbox::overlay;
 
 impl Command {
     /// Waits until the directories of all cache mounts may be used.
@@ -60,7 +59,7 @@ impl Command {
                 Bound::Snapshot { snapshot, subpath } => {
                     // What is written to it goes to memory, and away with the step.
                     let upper = (access == Access::ReadWrite).then_some(Upper::Memory);
-                    (MountSource::Overlay(overlay(snapshot, upper)), PathBuf::from(subpath), access)
+                    (MountSource::Overlay(self.ladder.overlay(snapshot, upper)?), PathBuf::from(subpath), access)
                 }
                 Bound::Inline { content, mode } => {
                     let contents = content.clone().into_bytes();

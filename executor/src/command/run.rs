@@ -10,7 +10,7 @@ use layer::{Follow, Stack, upper};
 use llb::{Exec, SecurityMode};
 use oci::{Digest, Timestamp};
 use runtime::overlay::{Durability, Upper};
-use runtime::{Launcher, Running, Security, Spec, Stdio};
+use runtime::{Launcher, Root, Running, Security, Spec, Stdio};
 use rustix::process::{Signal, pidfd_send_signal};
 use solver::StepError;
 use store::{CacheDir, Layer, LayerDraft, LayerError, LayerRecord, Snapshot, Store};
@@ -21,8 +21,8 @@ use super::output::pump;
 use crate::blocking::{blocking, failed};
 use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream};
-use crate::sandbox::{complete_env, network_files, resolve_user, root};
-use crate::{ExecError, Secrets};
+use crate::sandbox::{complete_env, network_files, resolve_user};
+use crate::{ExecError, Ladder, Secrets};
 
 /// The host name of a step that asks for none, as BuildKit has it.
 const HOSTNAME_DEFAULT: &str = "buildkitsandbox";
@@ -30,6 +30,7 @@ const HOSTNAME_DEFAULT: &str = "buildkitsandbox";
 /// A command and all that it needs.
 pub(crate) struct Command {
     pub(crate) store: Store,
+    pub(crate) ladder: Arc<Ladder>,
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) reporter: Reporter,
     pub(crate) secrets: Arc<Secrets>,
@@ -106,7 +107,7 @@ impl Command {
         }
         let work = self.store.temporary_dir()?;
         let dirs = Upper::Dirs { upper: tree, work: work.clone(), durability: Durability::Volatile };
-        let mut spec = Spec::new(root(&self.base, Some(dirs)), &self.exec.args);
+        let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&self.base, Some(dirs))?), &self.exec.args);
         let mut env: Vec<String> = self.exec.env.iter().chain(&self.exec.proxy_env).cloned().collect();
         complete_env(&mut env, &user.home);
         spec.identity = user.identity;
@@ -204,6 +205,7 @@ fn finish(draft: LayerDraft, below: Stack) -> Layer {
             diff_id: None,
             tar_bytes: None,
             origin: None,
+            packed: None,
             size_bytes: found.size_bytes(),
             created,
         })

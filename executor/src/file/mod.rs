@@ -4,11 +4,7 @@ mod copy;
 mod mode;
 mod owner;
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::path::Path;
-
-use layer::{Entries, EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
+use layer::{EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
 use llb::{CopySelection, FileAction, InlineFile, MakeDir};
 use oci::Timestamp;
 
@@ -45,17 +41,14 @@ impl<E: Into<ExecError>> From<E> for FileError {
     }
 }
 
-/// Carries out actions in an empty directory, on top of the layers `below`.
+/// Carries out actions in a new layer.
 ///
 /// `source` gives what an action's input is.
 pub(crate) fn apply<'a>(
-    tree: &Path,
-    below: Stack,
+    writer: TreeWriter,
     actions: &[FileAction],
     source: impl Fn(usize) -> Result<CopySource<'a>, FileError>,
 ) -> Result<FinishedTree, FileError> {
-    let root: OwnedFd = File::open(tree).map_err(ExecError::file("open", tree))?.into();
-    let writer = TreeWriter::new(root, below)?;
     let now = now();
     for action in actions {
         match action {
@@ -66,17 +59,16 @@ pub(crate) fn apply<'a>(
     Ok(writer.finish()?)
 }
 
-/// Writes files whose content stands in the Dockerfile into an empty directory.
-pub(crate) fn write_inline(tree: &Path, files: &[InlineFile]) -> Result<Entries, ExecError> {
-    let root: OwnedFd = File::open(tree).map_err(ExecError::file("open", tree))?.into();
-    let (writer, mtime) = (TreeWriter::new(root, Stack::default())?, now());
+/// Writes files whose content stands in the Dockerfile into a new layer.
+pub(crate) fn write_inline(writer: TreeWriter, files: &[InlineFile]) -> Result<FinishedTree, ExecError> {
+    let mtime = now();
     for file in files {
         let path = EntryPath::ROOT.child(file.name.as_bytes());
         let path = path.map_err(|source| ExecError::Path { path: file.name.clone(), source })?;
         let metadata = Metadata { mode: (file.mode & 0o7777) as u16, mtime, ..Metadata::default() };
         writer.make_file(path.as_path(), &metadata, FileSource::Bytes(file.content.as_bytes()))?;
     }
-    Ok(writer.finish()?.entries)
+    Ok(writer.finish()?)
 }
 
 fn make_dir(writer: &TreeWriter, dir: &MakeDir, now: Mtime) -> Result<(), ExecError> {

@@ -9,18 +9,17 @@ mod refs;
 
 use std::path::Path;
 
-use layer::{FinishedTree, Mtime};
+use layer::{Lender, Mtime, Stack};
 use llb::{CopySelection, FileAction, GitSource, Unpack};
 use oci::{Digest, Hasher, Timestamp};
 use solver::StepError;
-use store::{LayerDraft, Store};
+use store::{Layer, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::{blocking, failed};
 use crate::context::Context;
 use crate::file::{CopySource, FileError, apply};
-use crate::report::Reporter;
-use crate::{ExecError, Secrets};
+use crate::{ExecError, Fetcher, Secrets};
 use auth::Auth;
 use program::Program;
 
@@ -35,8 +34,7 @@ pub(crate) struct Commit {
 
 /// A commit that was fetched.
 pub(crate) struct Fetched {
-    pub(crate) draft: LayerDraft,
-    pub(crate) written: FinishedTree,
+    pub(crate) layer: Layer,
     /// When the commit was made.
     pub(crate) time: Option<Timestamp>,
 }
@@ -93,16 +91,15 @@ pub(crate) async fn fetch(
     source: &GitSource,
     commit: &Commit,
     secrets: &Secrets,
-    store: &Store,
-    (reporter, step): (&Reporter, Digest),
+    (shared, step): (&Fetcher, Digest),
     cancel: &CancellationToken,
 ) -> Result<Fetched, StepError<ExecError>> {
-    let dir = store.temporary_dir().map_err(failed)?;
+    let dir = shared.store.temporary_dir().map_err(failed)?;
     let auth = Auth::find(secrets, &source.remote);
-    let program = Program { auth: &auth, reporter: Some((reporter, step)), cancel };
+    let program = Program { auth: &auth, reporter: Some((&shared.reporter, step)), cancel };
     let fetched = checkout(source, commit, &program, &dir).await;
     let made = match fetched {
-        Ok(time) => layer_of(source, store, &dir, time).await.map_err(failed),
+        Ok(time) => layer_of(source, shared, &dir, time).await.map_err(failed),
         Err(error) => Err(error),
     };
     // It would go away with this process at the latest.
@@ -182,13 +179,14 @@ fn or_cancelled<T>(result: Result<T, StepError<ExecError>>) -> Result<Option<T>,
 
 async fn layer_of(
     source: &GitSource,
-    store: &Store,
+    shared: &Fetcher,
     dir: &Path,
     time: Option<Timestamp>,
 ) -> Result<Fetched, ExecError> {
-    let draft = store.draft_layer()?;
-    let (tree, dir, source, store) = (draft.tree(), dir.to_owned(), source.clone(), store.clone());
-    let written = blocking(move || {
+    let (ladder, dir, source, store) = (shared.ladder.clone(), dir.to_owned(), source.clone(), shared.store.clone());
+    let layer = blocking(move || {
+        let new = ladder.new_layer()?;
+        let writer = new.writer(Lender::default(), Stack::default())?;
         let left_out: &[String] = if source.keep_git_dir { &[] } else { &[".git".to_owned(), "**/.git".to_owned()] };
         let mut files = Context::open(&dir, left_out, store)?.scan(None)?;
         if let Some(time) = time.filter(|_| source.commit_times) {
@@ -200,10 +198,11 @@ async fn layer_of(
         let copy = llb::Copy { input: 0, destination, owner: None, mode, unpack: Unpack::Never };
         let name = &source.remote;
         let from = |_| Ok(CopySource { stack: files.stack()?, selection: &selection, may_change: false, name });
-        apply(&tree, layer::Stack::default(), &[FileAction::Copy(copy)], from).map_err(|error| match error {
+        let written = apply(writer, &[FileAction::Copy(copy)], from).map_err(|error| match error {
             FileError::Changed { path } => ExecError::ContextChanges { path },
             FileError::Failed(error) => error,
-        })
+        });
+        Ok(new.complete(&written?)?.0)
     });
-    Ok(Fetched { written: written.await?, draft, time })
+    Ok(Fetched { layer: layer.await?, time })
 }

@@ -367,6 +367,19 @@ fn padding(bytes: u64) -> u64 {
 /// The bytes of a member, with the holes of a sparse file as zeros.
 pub struct MemberContent<'a, R: Read>(&'a mut Reader<R>);
 
+impl<R: Read> MemberContent<'_, R> {
+    /// Returns where the bytes stand in the archive, if nothing was read of them and they stand there in one piece.
+    pub fn stored_at(&self) -> Option<u64> {
+        let content = &self.0.content;
+        let is_whole = match content.segments.as_slice() {
+            [] => content.size_bytes == 0,
+            [segment] => segment.offset == 0 && segment.bytes == content.size_bytes,
+            _ => false,
+        };
+        (is_whole && content.position == 0).then_some(self.0.offset)
+    }
+}
+
 impl<R: Read> Read for MemberContent<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let content = &mut self.0.content;

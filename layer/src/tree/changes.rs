@@ -1,11 +1,9 @@
 //! The operations of [`TreeWriter`] that create, replace and remove everything but the bytes of files.
 //!
-//! They run one at a time, under the writer's lock: each is one or two system calls.
+//! They run one at a time, under the writer's lock.
 
-use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::access::Parent;
 use super::error::TreeError;
 use super::nodes::{Node, Nodes, State};
 use super::source::FileSource;
@@ -18,7 +16,7 @@ impl TreeWriter {
     /// Makes a directory. One that is there already gets the new attributes and keeps what is in it; the directories above must exist.
     pub fn make_directory(&self, path: EntryPath<'_>, metadata: &Metadata<'_>) -> Result<(), TreeError> {
         let mut nodes = self.lock();
-        if let Some(Node { state: State::Directory { .. }, metadata: old }) = nodes.get_mut(path) {
+        if let Some(Node { state: State::Directory { .. }, metadata: old, .. }) = nodes.get_mut(path) {
             *old = metadata.into();
             return Ok(());
         }
@@ -57,12 +55,9 @@ impl TreeWriter {
     pub fn make_symlink(&self, path: EntryPath<'_>, target: &[u8], metadata: &Metadata<'_>) -> Result<(), TreeError> {
         let mut nodes = self.lock_settled(&[path]);
         self.vacate(&mut nodes, path, "symlink")?;
-        let failed = |source| TreeError::CreateSymlink { path: path.to_text(), source };
-        let parent = self.tree.parent(path).map_err(failed)?;
-        symlinkat(target, &parent, parent.name).map_err(|errno| failed(errno.into()))?;
-        unlink_unless(&parent, self.attributes.finish_special(&parent, path, metadata, None))?;
+        self.on_disk(|disk| disk.create_symlink(path, target, metadata))?;
         let kind = KindBuf::Symlink { target: target.to_vec() };
-        nodes.insert(path.to_owned(), Node { state: State::Leaf(kind), metadata: metadata.into() });
+        nodes.insert(path.to_owned(), Node::new(State::Leaf(kind), metadata.into()));
         Ok(())
     }
 
@@ -85,12 +80,9 @@ impl TreeWriter {
             return Ok(());
         }
         self.vacate(&mut nodes, path, "hard link")?;
-        let failed = |source| TreeError::CreateHardLink { path: path.to_text(), target: target.to_text(), source };
-        let from = self.tree.parent(target).map_err(failed)?;
-        let to = self.tree.parent(path).map_err(failed)?;
-        linkat(&from, from.name, &to, to.name, AtFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        self.on_disk(|disk| disk.create_hard_link(path, target))?;
         let state = State::Leaf(KindBuf::HardLink { target: first });
-        nodes.insert(path.to_owned(), Node { state, metadata });
+        nodes.insert(path.to_owned(), Node::new(state, metadata));
         Ok(())
     }
 
@@ -104,17 +96,8 @@ impl TreeWriter {
         let mut nodes = self.lock_settled(&[path]);
         let kind = special.kind();
         self.vacate(&mut nodes, path, kind.name())?;
-        let (file_type, device) = match special {
-            Special::CharDevice(device) => (FileType::CharacterDevice, makedev(device.major, device.minor)),
-            Special::BlockDevice(device) => (FileType::BlockDevice, makedev(device.major, device.minor)),
-            Special::Fifo => (FileType::Fifo, 0),
-        };
-        let failed = |source| TreeError::CreateSpecial { kind: kind.name(), path: path.to_text(), source };
-        let parent = self.tree.parent(path).map_err(failed)?;
-        let mode = Mode::from_raw_mode(metadata.mode.into());
-        mknodat(&parent, parent.name, file_type, mode, device).map_err(|errno| failed(errno.into()))?;
-        unlink_unless(&parent, self.attributes.finish_special(&parent, path, metadata, Some(mode)))?;
-        nodes.insert(path.to_owned(), Node { state: State::Leaf(kind.into()), metadata: metadata.into() });
+        self.on_disk(|disk| disk.create_special(path, special, metadata))?;
+        nodes.insert(path.to_owned(), Node::new(State::Leaf(kind.into()), metadata.into()));
         Ok(())
     }
 
@@ -264,20 +247,14 @@ impl TreeWriter {
         metadata: MetadataBuf,
         merges: bool,
     ) -> Result<(), TreeError> {
-        let failed = |source| TreeError::CreateDirectory { path: path.to_text(), source };
-        let parent = self.tree.parent(path).map_err(failed)?;
-        mkdirat(&parent, parent.name, Mode::RWXU).map_err(|errno| failed(errno.into()))?;
-        nodes.insert(path.to_owned(), Node { state: State::Directory { opaque: false, merges }, metadata });
+        self.on_disk(|disk| disk.create_directory(path))?;
+        nodes.insert(path.to_owned(), Node::new(State::Directory { opaque: false, merges }, metadata));
         Ok(())
     }
 
     fn create_whiteout(&self, nodes: &mut Nodes, path: EntryPath<'_>) -> Result<(), TreeError> {
-        let failed = |source| TreeError::CreateSpecial { kind: "whiteout", path: path.to_text(), source };
-        let parent = self.tree.parent(path).map_err(failed)?;
-        let made = mknodat(&parent, parent.name, FileType::CharacterDevice, Mode::empty(), 0);
-        made.map_err(|errno| failed(errno.into()))?;
-        let state = State::Leaf(KindBuf::Whiteout);
-        nodes.insert(path.to_owned(), Node { state, metadata: MetadataBuf::default() });
+        self.on_disk(|disk| disk.create_whiteout(path))?;
+        nodes.insert(path.to_owned(), Node::new(State::Leaf(KindBuf::Whiteout), MetadataBuf::default()));
         Ok(())
     }
 
@@ -286,10 +263,7 @@ impl TreeWriter {
         let subtree: Vec<(EntryPathBuf, bool)> =
             nodes.subtree(path).map(|(path, node)| (path.clone(), node.state.is_directory())).collect();
         for (path, is_directory) in subtree.into_iter().rev() {
-            let failed = |source| TreeError::Remove { path: path.to_string(), source };
-            let parent = self.tree.parent(path.as_path()).map_err(failed)?;
-            let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            unlinkat(&parent, parent.name, flags).map_err(|errno| failed(errno.into()))?;
+            self.on_disk(|disk| disk.remove(path.as_path(), is_directory))?;
             nodes.remove(path.as_path());
         }
         Ok(())
@@ -297,21 +271,13 @@ impl TreeWriter {
 }
 
 impl Special {
-    fn kind(self) -> Kind<'static> {
+    pub(super) fn kind(self) -> Kind<'static> {
         match self {
             Self::CharDevice(device) => Kind::CharDevice(device),
             Self::BlockDevice(device) => Kind::BlockDevice(device),
             Self::Fifo => Kind::Fifo,
         }
     }
-}
-
-/// Removes what was made but could not be finished. If that fails too, the first error is the one to report.
-fn unlink_unless(made: &Parent<'_>, finished: Result<(), TreeError>) -> Result<(), TreeError> {
-    if finished.is_err() {
-        let _ = unlinkat(made, made.name, AtFlags::empty());
-    }
-    finished
 }
 
 fn occupied(path: EntryPath<'_>, new: &'static str, existing: &'static str) -> TreeError {

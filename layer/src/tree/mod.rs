@@ -10,6 +10,7 @@
 mod access;
 mod attributes;
 mod changes;
+mod disk;
 mod error;
 mod nodes;
 mod scan;

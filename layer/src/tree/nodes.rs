@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::{KindBuf, MetadataBuf};
+use crate::erofs::Extent;
 use crate::path::{EntryPath, EntryPathBuf};
 
 /// What was put at a path.
@@ -12,6 +13,15 @@ use crate::path::{EntryPath, EntryPathBuf};
 pub(super) struct Node {
     pub(super) state: State,
     pub(super) metadata: MetadataBuf,
+    /// Where the bytes of a file are, if they are in a pack.
+    pub(super) extent: Extent,
+}
+
+impl Node {
+    /// A node without bytes in a pack.
+    pub(super) fn new(state: State, metadata: MetadataBuf) -> Self {
+        Self { state, metadata, extent: Extent::default() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +130,14 @@ impl Nodes {
         }
     }
 
+    /// Returns where the bytes of each node are, sorted; a hard link's are those of what it leads to.
+    pub(super) fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.by_path.values().map(|node| match &node.state {
+            State::Leaf(KindBuf::HardLink { target }) => self.get(target.as_path()).unwrap_or(node).extent,
+            _ => node.extent,
+        })
+    }
+
     /// Returns everything, sorted.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&EntryPathBuf, &Node)> {
         self.by_path.iter()
@@ -169,7 +187,7 @@ mod tests {
     }
 
     fn leaf(kind: KindBuf) -> Node {
-        Node { state: State::Leaf(kind), metadata: MetadataBuf::default() }
+        Node::new(State::Leaf(kind), MetadataBuf::default())
     }
 
     #[test]

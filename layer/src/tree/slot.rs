@@ -3,13 +3,18 @@
 //! States: taken ([`TreeWriter::file_slot`]) → written ([`FileSlot::write`]), or given up (dropped).
 
 use std::fs::File;
+use std::io::Read;
 
 use rustix::fs::{AtFlags, Mode, unlinkat};
 
+use super::disk::Disk;
 use super::error::TreeError;
-use super::source::{self, CopyError, FileSource};
-use super::writer::TreeWriter;
+use super::source::{self, CopyError, FileSource, Target};
+use super::writer::{Form, TreeWriter};
 use crate::entry::{ContentHash, MetadataBuf};
+use crate::erofs::Extent;
+use crate::hash;
+use crate::pack::PackWriter;
 use crate::path::{EntryPath, EntryPathBuf};
 
 /// The place of a file that is not written yet. Slots can be written on any thread, in any order.
@@ -44,30 +49,88 @@ impl<'w> FileSlot<'w> {
 
     /// Writes the file, with its attributes.
     pub fn write(mut self, source: FileSource<'_>) -> Result<WrittenFile, TreeError> {
-        let path = self.path.as_path();
-        let mode = Mode::from_raw_mode(self.metadata.mode.into());
-        let created = self.writer.tree.create_file(path, mode);
-        let file = created.map_err(|source| TreeError::CreateFile { path: path.to_text(), source })?;
-        let written = self.fill(&file, source);
-        if written.is_err() {
-            self.remove();
-        }
-        let written = written?;
-        self.is_written = true;
-        self.writer.settle(path, Some(written));
+        let (written, extent) = match &self.writer.form {
+            Form::Tree(disk) => (self.write_to_tree(disk, source)?, Extent::default()),
+            Form::Pack(pack) => self.write_to_pack(pack, source)?,
+        };
+        self.settle(written, extent);
         Ok(written)
     }
 
-    fn fill(&self, file: &File, source: FileSource<'_>) -> Result<WrittenFile, TreeError> {
-        let written = source::write(file, source);
+    /// Takes a file of this content that is there already, in a pack that the writer may use; returns the slot if there is none.
+    pub fn reuse(mut self, written: WrittenFile) -> Result<(), Self> {
+        let extent = match &self.writer.form {
+            Form::Pack(pack) => pack.borrow(written.content, written.size_bytes),
+            Form::Tree(_) => None,
+        };
+        match extent {
+            Some(extent) => {
+                self.settle(written, extent);
+                Ok(())
+            }
+            None => Err(self),
+        }
+    }
+
+    /// Takes the file from where it stands in the tar that the writer works beside, after hashing its bytes; returns the slot if there is no such tar.
+    pub(crate) fn take_from_tar(
+        mut self,
+        offset: u64,
+        size_bytes: u64,
+        content: &mut dyn Read,
+    ) -> Result<Option<Self>, TreeError> {
+        let Form::Pack(pack) = &self.writer.form else { return Ok(Some(self)) };
+        let Some(extent) = pack.tar_extent(offset) else { return Ok(Some(self)) };
+        let hashed = hash::hash_stream(content);
+        let (actual_bytes, content) =
+            hashed.map_err(|source| TreeError::Read { path: self.path.to_string(), source })?;
+        if actual_bytes != size_bytes {
+            return Err(self.copy_error(CopyError::Short { expected_bytes: size_bytes, actual_bytes }));
+        }
+        self.settle(WrittenFile { size_bytes, content }, extent);
+        Ok(None)
+    }
+
+    fn settle(&mut self, written: WrittenFile, extent: Extent) {
+        self.is_written = true;
+        self.writer.settle(self.path.as_path(), Some((written, extent)));
+    }
+
+    fn write_to_tree(&self, disk: &Disk, source: FileSource<'_>) -> Result<WrittenFile, TreeError> {
+        let path = self.path.as_path();
+        let mode = Mode::from_raw_mode(self.metadata.mode.into());
+        let created = disk.tree.create_file(path, mode);
+        let file = created.map_err(|source| TreeError::CreateFile { path: path.to_text(), source })?;
+        let written = self.fill(disk, &file, source);
+        if written.is_err() {
+            self.remove(disk);
+        }
+        written
+    }
+
+    fn fill(&self, disk: &Disk, file: &File, source: FileSource<'_>) -> Result<WrittenFile, TreeError> {
+        let written = source::write(Target::whole(file), source);
         let (size_bytes, content) = written.map_err(|error| self.copy_error(error))?;
-        self.writer.attributes.finish_file(file, self.path.as_path(), &self.metadata.as_metadata())?;
+        disk.attributes.finish_file(file, self.path.as_path(), &self.metadata.as_metadata())?;
         Ok(WrittenFile { size_bytes, content })
     }
 
+    fn write_to_pack(&self, pack: &PackWriter, source: FileSource<'_>) -> Result<(WrittenFile, Extent), TreeError> {
+        let write = |offset, source| source::write(Target::part(pack.file(), offset), source);
+        let written = match source.known_bytes() {
+            Some(size_bytes) => {
+                let extent = pack.reserve(size_bytes);
+                write(extent.offset, source).map(|written| (extent, written))
+            }
+            None => pack.append(|offset| write(offset, source).map(|written| (written.0, written))),
+        };
+        let (extent, (size_bytes, content)) = written.map_err(|error| self.copy_error(error))?;
+        Ok((WrittenFile { size_bytes, content }, extent))
+    }
+
     /// Removes what was written of a file that failed. If that fails too, the first error is the one to report.
-    fn remove(&self) {
-        if let Ok(parent) = self.writer.tree.parent(self.path.as_path()) {
+    fn remove(&self, disk: &Disk) {
+        if let Ok(parent) = disk.tree.parent(self.path.as_path()) {
             let _ = unlinkat(&parent, parent.name, AtFlags::empty());
         }
     }

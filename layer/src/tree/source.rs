@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
@@ -11,14 +10,10 @@ use crate::buffer::{self, BUFFER_BYTES};
 use crate::content::FileRange;
 use crate::entry::ContentHash;
 use crate::hash;
+use crate::holes::{self, HOLE_BYTES, ZEROS};
 
 /// From which length on it pays to let the kernel copy or share blocks. For small files it is slower than reading and writing.
 const KERNEL_COPY_BYTES_MIN: u64 = 1 << 20;
-
-/// Pieces of this length that are all zero become holes.
-const HOLE_BYTES: usize = 64 << 10;
-
-static ZEROS: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
 
 /// Where the bytes of a new file come from.
 pub enum FileSource<'a> {
@@ -35,6 +30,43 @@ pub enum FileSource<'a> {
     },
 }
 
+impl FileSource<'_> {
+    /// Returns how many bytes there are, where that is known before they are read.
+    pub(super) fn known_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Reader(_) => None,
+            Self::Range { range, .. } => Some(range.size_bytes()),
+        }
+    }
+}
+
+/// Where the bytes of a new file go.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    file: &'a File,
+    /// Where they start.
+    start: u64,
+    /// Whether the file is to be as long as the bytes; else others follow in it.
+    is_whole: bool,
+}
+
+impl<'a> Target<'a> {
+    /// An empty file that is to be the new one.
+    pub(super) fn whole(file: &'a File) -> Self {
+        Self { file, start: 0, is_whole: true }
+    }
+
+    /// A place in a file in which nothing is yet.
+    pub(super) fn part(file: &'a File, start: u64) -> Self {
+        Self { file, start, is_whole: false }
+    }
+
+    fn set_size(&self, size_bytes: u64) -> Result<(), CopyError> {
+        if self.is_whole { self.file.set_len(size_bytes).map_err(CopyError::Write) } else { Ok(()) }
+    }
+}
+
 /// What went wrong while a file was written: on which side, or that the source is not what it should be.
 pub(super) enum CopyError {
     Read(io::Error),
@@ -43,22 +75,22 @@ pub(super) enum CopyError {
     Damaged { expected: ContentHash, actual: ContentHash },
 }
 
-/// Writes all bytes of `source` into a new, empty file; returns their number and hash.
-pub(super) fn write(file: &File, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
+/// Writes all bytes of `source`; returns their number and hash.
+pub(super) fn write(target: Target<'_>, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
     match source {
         FileSource::Bytes(bytes) => {
-            let mut sink = Sink::new(file);
+            let mut sink = Sink::new(target);
             sink.write(bytes)?;
             sink.finish()
         }
-        FileSource::Reader(reader) => write_stream(file, reader),
-        FileSource::Range { range, content } => write_range(file, range, content),
+        FileSource::Reader(reader) => write_stream(target, reader),
+        FileSource::Range { range, content } => write_range(target, range, content),
     }
 }
 
-fn write_stream(file: &File, reader: &mut dyn Read) -> Result<(u64, ContentHash), CopyError> {
+fn write_stream(target: Target<'_>, reader: &mut dyn Read) -> Result<(u64, ContentHash), CopyError> {
     buffer::with(BUFFER_BYTES, |buffer| {
-        let mut sink = Sink::new(file);
+        let mut sink = Sink::new(target);
         loop {
             let count = fill(reader, buffer).map_err(CopyError::Read)?;
             sink.write(&buffer[..count])?;
@@ -83,19 +115,23 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn write_range(file: &File, range: &FileRange, known: Option<ContentHash>) -> Result<(u64, ContentHash), CopyError> {
+fn write_range(
+    target: Target<'_>,
+    range: &FileRange,
+    known: Option<ContentHash>,
+) -> Result<(u64, ContentHash), CopyError> {
     let segments = if range.size_bytes() >= HOLE_BYTES as u64 { data_segments(range) } else { None };
     let large = range.size_bytes() >= KERNEL_COPY_BYTES_MIN;
     if large
         && let Some(content) = known
-        && copy_in_kernel(file, range, segments.as_deref())?
+        && copy_in_kernel(target, range, segments.as_deref())?
     {
         return Ok((range.size_bytes(), content));
     }
-    if large && known.is_none() && range.offset() == 0 && ioctl_ficlone(file, range).is_ok() {
-        return hash_clone(file, range.size_bytes());
+    if large && known.is_none() && range.offset() == 0 && target.is_whole && ioctl_ficlone(target.file, range).is_ok() {
+        return hash_clone(target.file, range.size_bytes());
     }
-    let (written, content) = copy_through_memory(file, range, segments.as_deref())?;
+    let (written, content) = copy_through_memory(target, range, segments.as_deref())?;
     match known {
         Some(expected) if expected != content => Err(CopyError::Damaged { expected, actual: content }),
         _ => Ok((written, content)),
@@ -114,14 +150,14 @@ fn hash_clone(file: &File, size_bytes: u64) -> Result<(u64, ContentHash), CopyEr
 }
 
 fn copy_through_memory(
-    file: &File,
+    target: Target<'_>,
     range: &FileRange,
     segments: Option<&[(u64, u64)]>,
 ) -> Result<(u64, ContentHash), CopyError> {
     let whole = [(0, range.size_bytes())];
     let at_once = range.size_bytes().clamp(1, BUFFER_BYTES as u64) as usize;
     buffer::with(at_once, |buffer| {
-        let mut sink = Sink::new(file);
+        let mut sink = Sink::new(target);
         for (start, end) in segments.unwrap_or(&whole) {
             sink.skip_to(*start);
             while sink.position < *end {
@@ -140,14 +176,18 @@ fn copy_through_memory(
 }
 
 /// Lets the kernel copy, or share the blocks; returns whether it could. Nothing was written if it could not.
-fn copy_in_kernel(file: &File, range: &FileRange, segments: Option<&[(u64, u64)]>) -> Result<bool, CopyError> {
+fn copy_in_kernel(target: Target<'_>, range: &FileRange, segments: Option<&[(u64, u64)]>) -> Result<bool, CopyError> {
     let whole = [(0, range.size_bytes())];
     for (start, end) in segments.unwrap_or(&whole) {
-        let (mut from, mut to) = (range.offset() + start, *start);
-        while to < *end {
+        let (mut from, mut to) = (range.offset() + start, target.start + start);
+        let end = target.start + end;
+        while to < end {
             let wanted = usize::try_from(end - to).unwrap_or(usize::MAX).min(1 << 30);
-            match copy_file_range(range, Some(&mut from), file, Some(&mut to), wanted) {
-                Ok(0) => return Err(CopyError::Short { expected_bytes: range.size_bytes(), actual_bytes: to }),
+            match copy_file_range(range, Some(&mut from), target.file, Some(&mut to), wanted) {
+                Ok(0) => {
+                    let actual_bytes = to - target.start;
+                    return Err(CopyError::Short { expected_bytes: range.size_bytes(), actual_bytes });
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 // Between file systems, or where one cannot: nothing has been copied then.
                 Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => return Ok(false),
@@ -155,7 +195,7 @@ fn copy_in_kernel(file: &File, range: &FileRange, segments: Option<&[(u64, u64)]
             }
         }
     }
-    file.set_len(range.size_bytes()).map_err(CopyError::Write)?;
+    target.set_size(range.size_bytes())?;
     Ok(true)
 }
 
@@ -185,9 +225,9 @@ fn data_segments(range: &FileRange) -> Option<Vec<(u64, u64)>> {
     Some(segments)
 }
 
-/// A file that is written from its start to its end, with holes where there are only zeros.
+/// A file that is written from its start to its end, with holes where there are only zeros. Positions count from its start.
 struct Sink<'a> {
-    file: &'a File,
+    target: Target<'a>,
     hasher: blake3::Hasher,
     position: u64,
     /// How far the file reaches already.
@@ -195,23 +235,17 @@ struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(file: &'a File) -> Self {
-        Self { file, hasher: blake3::Hasher::new(), position: 0, written_to: 0 }
+    fn new(target: Target<'a>) -> Self {
+        Self { target, hasher: blake3::Hasher::new(), position: 0, written_to: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
         hash::update(&mut self.hasher, bytes);
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (run, zeros) = split_at_zeros(rest);
-            if !run.is_empty() {
-                self.file.write_all_at(run, self.position).map_err(CopyError::Write)?;
-                self.position += run.len() as u64;
-                self.written_to = self.position;
-            }
-            self.position += zeros as u64;
-            rest = &rest[run.len() + zeros..];
+        let written_to = holes::write_at(self.target.file, bytes, self.target.start + self.position);
+        if let Some(written_to) = written_to.map_err(CopyError::Write)? {
+            self.written_to = written_to - self.target.start;
         }
+        self.position += bytes.len() as u64;
         Ok(())
     }
 
@@ -226,20 +260,8 @@ impl<'a> Sink<'a> {
 
     fn finish(self) -> Result<(u64, ContentHash), CopyError> {
         if self.written_to < self.position {
-            self.file.set_len(self.position).map_err(CopyError::Write)?;
+            self.target.set_size(self.position)?;
         }
         Ok((self.position, hash::finish(&self.hasher)))
     }
-}
-
-/// Splits off what comes before the first piece of zeros, and says how long that piece is.
-fn split_at_zeros(bytes: &[u8]) -> (&[u8], usize) {
-    let mut end = 0;
-    for piece in bytes.chunks(HOLE_BYTES) {
-        if piece.len() == HOLE_BYTES && piece == ZEROS {
-            return (&bytes[..end], HOLE_BYTES);
-        }
-        end += piece.len();
-    }
-    (bytes, 0)
 }

@@ -1,4 +1,4 @@
-//! Writing a new layer as a directory tree.
+//! Writing a new layer, as a directory tree or into a pack.
 //!
 //! The writer sees the layer on top of those beneath: what it is asked about is the merged view, and directories that only exist beneath are
 //! brought up with their owner, mode and time when something is put into them.
@@ -6,30 +6,38 @@
 //! **Invariant:** all methods may be called from several threads at once. Paths are taken as they stand: no symbolic link is followed, that is
 //! the business of [`TreeWriter::resolve`].
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-use super::access::Tree;
-use super::attributes::{Attributes, LostXattrs};
+use super::attributes::LostXattrs;
+use super::disk::Disk;
 use super::error::TreeError;
 use super::nodes::{Node, Nodes, State};
 use super::slot::{FileSlot, WrittenFile};
 use super::source::FileSource;
 use crate::entries::{Entries, EntriesBuilder};
 use crate::entry::{Device, Entry, EntryBuf, KindBuf, Metadata};
+use crate::erofs::Extent;
+use crate::pack::{Lender, PackWriter, Packed};
 use crate::path::{EntryPath, EntryPathBuf};
 use crate::stack::{Follow, ResolveError, Seen, Stack, resolve};
 
 /// A layer that is being written.
 pub struct TreeWriter {
-    pub(super) tree: Tree,
+    pub(super) form: Form,
     pub(super) below: Stack,
-    pub(super) attributes: Attributes,
     pub(super) nodes: Mutex<Nodes>,
     /// Told each time that a file was written or given up.
     settled: Condvar,
+}
+
+/// What a layer is written as.
+pub(super) enum Form {
+    Tree(Disk),
+    Pack(PackWriter),
 }
 
 /// What is neither file, directory nor link.
@@ -60,19 +68,36 @@ pub struct FinishedTree {
     pub entries: Entries,
     /// What the file system would not take.
     pub lost_xattrs: LostXattrs,
+    /// Where the bytes of its files are, if it was written into a pack.
+    pub packed: Option<Packed>,
 }
 
 impl TreeWriter {
     /// Starts a layer in an empty directory, on top of the layers `below`. Its root is as the one beneath, else root's with mode 0755.
     pub fn new(root: OwnedFd, below: Stack) -> Result<Self, TreeError> {
-        let tree = Tree::new(root);
-        let attributes = Attributes::prepare(&tree).map_err(|source| TreeError::Root { source })?;
+        Ok(Self::with_form(Form::Tree(Disk::new(root)?), below))
+    }
+
+    /// Starts a layer whose files go into `pack`, which is empty, unless `lender` has them already.
+    pub fn packed(pack: impl Into<Arc<File>>, lender: Lender, below: Stack) -> Self {
+        Self::with_form(Form::Pack(PackWriter::new(pack.into(), 0, lender)), below)
+    }
+
+    fn with_form(form: Form, below: Stack) -> Self {
         let mut nodes = Nodes::default();
         let beneath = below.lookup(EntryPath::ROOT).map(|found| found.entry.metadata);
         let state = State::Directory { opaque: false, merges: beneath.is_some() };
         let metadata = (&beneath.unwrap_or(Metadata::IMPLIED_DIRECTORY)).into();
-        nodes.insert(EntryPathBuf::default(), Node { state, metadata });
-        Ok(Self { tree, below, attributes, nodes: Mutex::new(nodes), settled: Condvar::new() })
+        nodes.insert(EntryPathBuf::default(), Node::new(state, metadata));
+        Self { form, below, nodes: Mutex::new(nodes), settled: Condvar::new() }
+    }
+
+    /// Does what only a directory tree needs.
+    pub(super) fn on_disk(&self, act: impl FnOnce(&Disk) -> Result<(), TreeError>) -> Result<(), TreeError> {
+        match &self.form {
+            Form::Tree(disk) => act(disk),
+            Form::Pack(_) => Ok(()),
+        }
     }
 
     /// Returns the layers beneath.
@@ -131,16 +156,17 @@ impl TreeWriter {
     pub fn file_slot(&self, path: EntryPath<'_>, metadata: &Metadata<'_>) -> Result<FileSlot<'_>, TreeError> {
         let mut nodes = self.lock_settled(&[path]);
         self.vacate(&mut nodes, path, "file")?;
-        nodes.insert(path.to_owned(), Node { state: State::Pending, metadata: metadata.into() });
+        nodes.insert(path.to_owned(), Node::new(State::Pending, metadata.into()));
         Ok(FileSlot::new(self, path.to_owned(), metadata.into()))
     }
 
     /// Notes what became of a file that was being written.
-    pub(super) fn settle(&self, path: EntryPath<'_>, written: Option<WrittenFile>) {
+    pub(super) fn settle(&self, path: EntryPath<'_>, written: Option<(WrittenFile, Extent)>) {
         let mut nodes = self.lock();
         match (written, nodes.get_mut(path)) {
-            (Some(WrittenFile { size_bytes, content }), Some(node)) => {
+            (Some((WrittenFile { size_bytes, content }, extent)), Some(node)) => {
                 node.state = State::Leaf(KindBuf::File { size_bytes, content });
+                node.extent = extent;
             }
             _ => {
                 nodes.remove(path);
@@ -167,15 +193,16 @@ impl TreeWriter {
         })
     }
 
-    /// Gives all directories their owners, modes and times, and returns the list of what was written.
+    /// Completes what was written, and returns the list of it.
     pub fn finish(self) -> Result<FinishedTree, TreeError> {
         let nodes = self.nodes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let directories: Vec<_> = nodes.iter().filter(|(_, node)| node.state.is_directory()).collect();
-        directories.par_iter().try_for_each(|(path, node)| {
-            let opaque = matches!(node.state, State::Directory { opaque: true, .. });
-            let metadata = node.metadata.as_metadata();
-            self.attributes.finish_directory(&self.tree, path.as_path(), &metadata, opaque)
-        })?;
+        let (lost_xattrs, packed) = match self.form {
+            Form::Tree(disk) => (finish_directories(disk, &nodes)?, None),
+            Form::Pack(pack) => {
+                let packed = pack.finish(nodes.extents());
+                (LostXattrs::default(), Some(packed.map_err(|source| TreeError::Root { source })?))
+            }
+        };
         let mut builder = EntriesBuilder::new();
         // Each node is freed as soon as its entry is made.
         for (path, node) in nodes.into_nodes() {
@@ -186,7 +213,7 @@ impl TreeWriter {
                 metadata: node.metadata.as_metadata(),
             })?;
         }
-        Ok(FinishedTree { entries: builder.finish()?, lost_xattrs: self.attributes.into_lost() })
+        Ok(FinishedTree { entries: builder.finish()?, lost_xattrs, packed })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Nodes> {
@@ -206,4 +233,15 @@ impl TreeWriter {
         }
         nodes
     }
+}
+
+/// Gives all directories their owners, modes and times.
+fn finish_directories(disk: Disk, nodes: &Nodes) -> Result<LostXattrs, TreeError> {
+    let directories: Vec<_> = nodes.iter().filter(|(_, node)| node.state.is_directory()).collect();
+    directories.par_iter().try_for_each(|(path, node)| {
+        let opaque = matches!(node.state, State::Directory { opaque: true, .. });
+        let metadata = node.metadata.as_metadata();
+        disk.attributes.finish_directory(&disk.tree, path.as_path(), &metadata, opaque)
+    })?;
+    Ok(disk.attributes.into_lost())
 }

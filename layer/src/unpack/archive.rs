@@ -45,7 +45,7 @@ pub fn unpack_archive(
     options: ArchiveOptions,
 ) -> Result<UnpackedArchive, UnpackError> {
     let mut unpacked = UnpackedArchive::default();
-    unpack(stream, options.limits, |reader, pool| {
+    unpack(stream, None, options.limits, |reader, pool| {
         let mut unpacker = Unpacker { writer, pool, destination, options, unpacked: &mut unpacked };
         while let Some(member) = reader.next()? {
             unpacker.unpack(member, reader.content())?;

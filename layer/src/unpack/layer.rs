@@ -6,8 +6,10 @@
 //! a symbolic link of the same layer is followed inside the root.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use oci::Digest;
 
@@ -18,6 +20,7 @@ use super::stream::{Chunks, StreamSummary};
 use crate::compression::Compression;
 use crate::entries::Entries;
 use crate::entry::{Device, Metadata};
+use crate::pack::{Lender, Pack, Packed, UsedPack};
 use crate::path::{EntryPath, EntryPathBuf, text};
 use crate::stack::{Follow, Stack};
 use crate::tar::{Limits, Member, MemberContent, MemberKind, OPAQUE_MARKER, WHITEOUT_PREFIX};
@@ -36,6 +39,8 @@ pub struct UnpackedLayer {
     pub compression: Compression,
     /// What the file system would not take.
     pub lost_xattrs: LostXattrs,
+    /// Where the bytes of its files are, if no tree was made.
+    pub packed: Option<Packed>,
 }
 
 /// Unpacks a layer into an empty directory. On an error the directory is left half filled, for the caller to remove.
@@ -43,13 +48,42 @@ pub struct UnpackedLayer {
 /// The stream is read to its end, on a thread of its own; after an error elsewhere this waits until the read in progress returns.
 pub fn unpack_layer(stream: impl Read + Send, root: OwnedFd, limits: Limits) -> Result<UnpackedLayer, UnpackError> {
     let writer = TreeWriter::new(root, Stack::default())?;
-    let StreamSummary { digest, size_bytes, compression } = pour(stream, limits, &writer)?;
-    let FinishedTree { entries, lost_xattrs } = writer.finish()?;
-    Ok(UnpackedLayer { entries, diff_id: digest, size_bytes, compression, lost_xattrs })
+    let StreamSummary { digest, size_bytes, compression } = pour(stream, None, limits, &writer)?;
+    let FinishedTree { entries, lost_xattrs, packed } = writer.finish()?;
+    Ok(UnpackedLayer { entries, diff_id: digest, size_bytes, compression, lost_xattrs, packed })
 }
 
-fn pour(stream: impl Read + Send, limits: Limits, writer: &TreeWriter) -> Result<StreamSummary, UnpackError> {
-    unpack(stream, limits, |reader, pool| {
+/// Keeps the decompressed tar of a layer in the empty file of `tar`, and finds out where its files are in it. The few that do not lie there in one piece go to
+/// the empty file `scattered`.
+pub fn pack_layer(
+    stream: impl Read + Send,
+    tar: Pack,
+    scattered: Arc<File>,
+    limits: Limits,
+) -> Result<UnpackedLayer, UnpackError> {
+    let (file, id) = (Arc::clone(&tar.file), tar.id);
+    let writer = TreeWriter::packed(scattered, Lender::tar(tar), Stack::default());
+    let StreamSummary { digest, size_bytes, compression } = pour(stream, Some(&file), limits, &writer)?;
+    // The last piece may have been one of zeros.
+    file.set_len(size_bytes).map_err(|source| TreeError::Root { source })?;
+    let FinishedTree { entries, lost_xattrs, mut packed } = writer.finish()?;
+    for pack in packed.iter_mut().flat_map(|packed| &mut packed.packs) {
+        if let UsedPack::Lent(pack) = pack
+            && pack.id == id
+        {
+            pack.size_bytes = size_bytes;
+        }
+    }
+    Ok(UnpackedLayer { entries, diff_id: digest, size_bytes, compression, lost_xattrs, packed })
+}
+
+fn pour(
+    stream: impl Read + Send,
+    keep: Option<&File>,
+    limits: Limits,
+    writer: &TreeWriter,
+) -> Result<StreamSummary, UnpackError> {
+    unpack(stream, keep, limits, |reader, pool| {
         let mut unpacker = Unpacker { writer, pool, deleted: BTreeSet::new(), directory: None };
         while let Some(member) = reader.next()? {
             unpacker.unpack(member, reader.content())?;

@@ -13,4 +13,4 @@ mod stream;
 
 pub use archive::{ArchiveOptions, UnpackedArchive, unpack_archive};
 pub use error::UnpackError;
-pub use layer::{UnpackedLayer, unpack_layer};
+pub use layer::{UnpackedLayer, pack_layer, unpack_layer};

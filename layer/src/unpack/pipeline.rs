@@ -1,5 +1,6 @@
 //! What both meanings of a tar share: the stages around the reader, names, and writing a file.
 
+use std::fs::File;
 use std::io::Read;
 
 use super::error::UnpackError;
@@ -10,14 +11,15 @@ use crate::path::{EntryPath, EntryPathBuf, text};
 use crate::tar::{Limits, MemberContent, Reader};
 use crate::tree::{FileSource, TreeError, TreeWriter};
 
-/// Runs `read` between the stages and waits until everything is written.
+/// Runs `read` between the stages and waits until everything is written. The decompressed stream is written to `keep` too.
 pub(super) fn unpack<'w>(
     stream: impl Read + Send,
+    keep: Option<&File>,
     limits: Limits,
     read: impl FnOnce(&mut Reader<Chunks>, &mut Pool<'w>) -> Result<(), UnpackError>,
 ) -> Result<StreamSummary, UnpackError> {
     std::thread::scope(|scope| {
-        let (chunks, thread) = decompress(scope, stream);
+        let (chunks, stages) = decompress(scope, stream, keep);
         let (mut pool, threads) = pool::start(scope);
         let mut reader = Reader::new(chunks, limits);
         let read = read(&mut reader, &mut pool);
@@ -26,8 +28,7 @@ pub(super) fn unpack<'w>(
         // What the threads failed at comes first: the rest may follow from it.
         threads.join()?;
         read?;
-        let summary = thread.join().expect("the thread does not panic");
-        Ok(summary.expect("an error of the stream reaches its reader, which read to the end"))
+        Ok(stages.join().expect("an error of the stream reaches its reader, which read to the end"))
     })
 }
 
@@ -51,6 +52,13 @@ pub(super) fn write_file<'w>(
     mut content: MemberContent<'_, Chunks>,
 ) -> Result<(), UnpackError> {
     let slot = writer.file_slot(path, metadata)?;
+    let slot = match content.stored_at() {
+        Some(offset) => match slot.take_from_tar(offset, size_bytes, &mut content)? {
+            Some(slot) => slot,
+            None => return Ok(()),
+        },
+        None => slot,
+    };
     if size_bytes > SMALL_BYTES_MAX {
         slot.write(FileSource::Reader(&mut content))?;
         return Ok(());

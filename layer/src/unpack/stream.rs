@@ -1,5 +1,6 @@
-//! The first stage: a thread of its own undoes the compression and hashes what comes out.
+//! The first two stages, each a thread of its own: one undoes the compression, the other hashes what comes out, and keeps it if it is to be kept.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -7,6 +8,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use oci::{Digest, Hasher};
 
 use crate::compression::{Compression, Decoder};
+use crate::holes;
 
 /// How many decompressed bytes are handed over at once, and how many such pieces may wait.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -29,42 +31,89 @@ pub(super) struct Chunks {
     at: usize,
 }
 
-/// Starts the stage. Its thread ends at the end of the stream, on an error, or when the reader is dropped and the next piece is there.
+/// The threads of both stages.
+pub(super) struct Stages<'scope> {
+    decompress: ScopedJoinHandle<'scope, Option<Compression>>,
+    digest: ScopedJoinHandle<'scope, Option<(Digest, u64)>>,
+}
+
+impl Stages<'_> {
+    /// Waits for the end of both; `None` means that one failed, which the reader of the stream has learnt.
+    pub(super) fn join(self) -> Option<StreamSummary> {
+        let (compression, digested) = (self.decompress.join(), self.digest.join());
+        let compression = compression.expect("the thread does not panic")?;
+        let (digest, size_bytes) = digested.expect("the thread does not panic")?;
+        Some(StreamSummary { digest, size_bytes, compression })
+    }
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// Starts the stages. Their threads end at the end of the stream, on an error, or when the reader is dropped and the next piece is there. All that comes out is
+/// written to `keep` too.
 pub(super) fn decompress<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     stream: impl Read + Send + 'scope,
-) -> (Chunks, ScopedJoinHandle<'scope, Option<StreamSummary>>) {
+    keep: Option<&'scope File>,
+) -> (Chunks, Stages<'scope>) {
+    let (raw_sender, raw) = sync_channel(CHUNKS_MAX);
     let (full_sender, full) = sync_channel(CHUNKS_MAX);
-    let (spare, spare_receiver) = sync_channel(CHUNKS_MAX + 1);
-    let thread = scope.spawn(move || {
-        let summary = pump(stream, &full_sender, &spare_receiver);
-        summary.map_err(|error| full_sender.send(Err(error))).ok()
+    let (spare, spare_receiver) = sync_channel(2 * CHUNKS_MAX + 1);
+    let decompress = scope.spawn(move || {
+        let compression = pump(stream, &raw_sender, &spare_receiver);
+        compression.map_err(|error| raw_sender.send(Err(error))).ok()
     });
-    (Chunks { full, spare, current: Vec::new(), at: 0 }, thread)
+    let digest = scope.spawn(move || digest(&raw, &full_sender, keep));
+    (Chunks { full, spare, current: Vec::new(), at: 0 }, Stages { decompress, digest })
 }
 
-fn pump(
-    stream: impl Read,
-    full: &SyncSender<io::Result<Vec<u8>>>,
-    spare: &Receiver<Vec<u8>>,
-) -> io::Result<StreamSummary> {
+fn pump(stream: impl Read, full: &SyncSender<Piece>, spare: &Receiver<Vec<u8>>) -> io::Result<Compression> {
     let mut decoder = Decoder::new(stream)?;
-    let mut hasher = Hasher::new();
-    let mut size_bytes = 0;
     loop {
         let mut chunk = spare.try_recv().unwrap_or_default();
         chunk.resize(CHUNK_BYTES, 0);
-        let count = decoder.read(&mut chunk)?;
+        let count = fill(&mut decoder, &mut chunk)?;
         if count == 0 {
-            return Ok(StreamSummary { digest: hasher.finish(), size_bytes, compression: decoder.compression() });
+            return Ok(decoder.compression());
         }
         chunk.truncate(count);
-        hasher.update(&chunk);
-        size_bytes += count as u64;
         if full.send(Ok(chunk)).is_err() {
             return Err(io::Error::other("the reader of the stream is gone"));
         }
     }
+}
+
+/// Fills a piece, so that what is kept is written in large ones. What came before an error counts as read; the error comes again.
+fn fill(decoder: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < chunk.len() {
+        match decoder.read(&mut chunk[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn digest(raw: &Receiver<Piece>, full: &SyncSender<Piece>, keep: Option<&File>) -> Option<(Digest, u64)> {
+    let (mut hasher, mut size_bytes) = (Hasher::new(), 0);
+    for piece in raw {
+        let kept = piece.and_then(|chunk| {
+            if let Some(file) = keep {
+                holes::write_at(file, &chunk, size_bytes)?;
+            }
+            hasher.update(&chunk);
+            size_bytes += chunk.len() as u64;
+            Ok(chunk)
+        });
+        let is_whole = kept.is_ok();
+        if full.send(kept).is_err() || !is_whole {
+            return None;
+        }
+    }
+    Some((hasher.finish(), size_bytes))
 }
 
 impl Read for Chunks {

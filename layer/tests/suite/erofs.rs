@@ -18,10 +18,10 @@ use tempfile::TempDir;
 use crate::random::{config, line};
 use crate::world::{ROOT, layer, lenient_on, path, temporary};
 
-/// An index beside the one pack that it points into.
-struct Indexed {
-    directory: TempDir,
-    written: WrittenIndex,
+/// An index beside the packs that it points into.
+pub(crate) struct Indexed {
+    pub(crate) directory: TempDir,
+    pub(crate) written: WrittenIndex,
 }
 
 impl Indexed {
@@ -68,12 +68,16 @@ impl Indexed {
     }
 
     /// Mounts it, attached nowhere.
-    fn mount(&self) -> Mounted {
+    pub(crate) fn mount(&self) -> Mounted {
         let mount = (|| {
             let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
             fsconfig_set_string(&context, "source", self.at("index"))?;
-            if fs::exists(self.at("pack")).unwrap() {
-                fsconfig_set_string(&context, "device", self.at("pack"))?;
+            let names = ["pack".to_owned()].into_iter().chain((0..).map(|number| format!("pack{number}")));
+            for name in names.skip_while(|name| name == "pack" && !fs::exists(self.at(name)).unwrap()) {
+                if !fs::exists(self.at(&name)).unwrap() {
+                    break;
+                }
+                fsconfig_set_string(&context, "device", self.at(&name))?;
             }
             fsconfig_create(&context)?;
             fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -89,14 +93,14 @@ impl Indexed {
     }
 }
 
-struct Mounted(OwnedFd);
+pub(crate) struct Mounted(OwnedFd);
 
 impl Mounted {
     fn path(&self, name: &str) -> std::path::PathBuf {
         format!("/proc/self/fd/{}/{name}", self.0.as_raw_fd()).into()
     }
 
-    fn entries(&self) -> Entries {
+    pub(crate) fn entries(&self) -> Entries {
         scan_tree(&Tree::new(File::open(self.path("")).unwrap().into())).unwrap()
     }
 }

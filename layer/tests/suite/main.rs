@@ -8,6 +8,7 @@ mod digest;
 mod entries;
 mod erofs;
 mod overlay;
+mod packed;
 mod random;
 mod stack;
 mod tar;

@@ -11,6 +11,7 @@ use layer::unpack::{ArchiveOptions, UnpackError, UnpackedLayer, unpack_archive, 
 use layer::{Content, ContentHash, Entry, Kind, Layer, Metadata, TreeWriter};
 use oci::Digest;
 
+use crate::packed::{assert_same, pack};
 use crate::world::{World, layer, layer_on, metadata, open, path, stack, temporary};
 
 /// Makes a tar of members as they are, names and order included. A line is as in [`crate::world`], the name may be anything.
@@ -69,9 +70,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn unpack(bytes: &[u8]) -> Result<(World, UnpackedLayer), UnpackError> {
     let directory = temporary();
-    let unpacked = unpack_layer(bytes, open(&directory), Limits::default())?;
+    let packed = pack(bytes);
+    let unpacked = unpack_layer(bytes, open(&directory), Limits::default());
+    let unpacked = unpacked.inspect_err(|error| assert_eq!(chain(&packed.as_ref().unwrap_err()), chain(error)))?;
     let content = Content::Tree(Tree::new(open(&directory)));
     let layer = Layer { entries: unpacked.entries.clone(), content };
+    let (in_packs, packed) = packed.unwrap();
+    assert_eq!((packed.diff_id, packed.size_bytes), (unpacked.diff_id, unpacked.size_bytes));
+    assert_same(&layer, &in_packs);
     Ok((World { directory, layer }, unpacked))
 }
 

@@ -12,12 +12,15 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use layer::{
-    Content, Device, EntryPath, EntryPathBuf, FileSource, Layer, Metadata, MetadataBuf, Mtime, Special, Stack, Tree,
-    TreeError, TreeWriter, XattrsBuf,
+    Content, Device, EntryPath, EntryPathBuf, FileSource, Layer, Lender, Metadata, MetadataBuf, Mtime, Special, Stack,
+    Tree, TreeError, TreeWriter, XattrsBuf,
 };
 use tempfile::TempDir;
+
+use crate::packed::{assert_same, packed_layer};
 
 /// A directory that is gone at the end of the test.
 pub(crate) fn temporary() -> TempDir {
@@ -59,9 +62,17 @@ pub(crate) fn lenient_on(below: &Stack, lines: &[String]) -> World {
 fn try_layer(below: &Stack, lines: &str, check: impl Fn(&str, Result<(), TreeError>)) -> World {
     let directory = temporary();
     let writer = TreeWriter::new(open(&directory), below.clone()).unwrap();
-    lines.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| check(line, put(&writer, line)));
+    let pack = Arc::new(tempfile::tempfile().unwrap());
+    let packing = TreeWriter::packed(Arc::clone(&pack), Lender::default(), below.clone());
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (in_tree, in_pack) = (put(&writer, line), put(&packing, line));
+        assert_eq!(in_tree.is_ok(), in_pack.is_ok(), "{line}: {in_pack:?}");
+        check(line, in_tree);
+    }
     let entries = writer.finish().unwrap().entries;
     let layer = Layer { entries, content: Content::Tree(Tree::new(open(&directory))) };
+    let packed = packing.finish().unwrap();
+    assert_same(&layer, &packed_layer(&packed.entries, &packed.packed.unwrap(), &pack));
     World { directory, layer }
 }
 

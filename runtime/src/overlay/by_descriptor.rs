@@ -16,7 +16,7 @@ use super::stack::{Durability, Layer, OPTION_UUID, OPTIONS, Overlay, OverlayErro
 use crate::memory;
 
 /// The longest text that fsconfig(2) takes.
-const VALUE_BYTES_MAX: usize = 255;
+pub(super) const VALUE_BYTES_MAX: usize = 255;
 
 /// Mounts layers on top of empty ones.
 pub(super) fn mount(overlay: &Overlay, padding: &[OwnedFd]) -> Result<OwnedFd, OverlayError> {
@@ -56,6 +56,7 @@ fn set_layer(context: &OwnedFd, layer: &Layer) -> Result<(), OverlayError> {
             .map_err(|err| OverlayError::Layer { path: path.clone(), source: refusal(path, err) }),
         Layer::Fd(fd) => fsconfig_set_fd(context, c"lowerdir+", fd)
             .map_err(|err| OverlayError::Layer { path: name_of(fd), source: err.into() }),
+        Layer::Image(image) => unreachable!("state: {image:?} is a descriptor by now"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::image::Image;
 use super::{by_call, by_descriptor};
 use crate::kernel::{Kernel, MountSupport};
 use crate::memory;
@@ -35,6 +36,14 @@ pub enum Layer {
     Path(PathBuf),
     /// A directory by a descriptor, which may be one of `O_PATH`, or the root of a mount that is attached nowhere.
     Fd(OwnedFd),
+    /// An image, which is mounted for the stack alone.
+    Image(Image),
+}
+
+impl From<Image> for Layer {
+    fn from(image: Image) -> Self {
+        Self::Image(image)
+    }
 }
 
 impl From<PathBuf> for Layer {
@@ -84,6 +93,14 @@ pub enum OverlayError {
         count: usize,
         /// How many there can be.
         max: usize,
+    },
+    /// An image cannot be mounted.
+    #[error("cannot mount the layer image `{}`", path.display())]
+    Image {
+        /// The image.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
     },
     /// A layer cannot be used.
     #[error("cannot use `{}` as a layer", path.display())]
@@ -158,11 +175,24 @@ impl Overlay {
         if let Some(Upper::Dirs { work, .. }) = &self.upper {
             forget_volatile(work)?;
         }
+        self.mount_images()?;
         let padding = self.padding()?;
         match kernel.mounts {
             MountSupport::Detached => by_descriptor::mount(self, &padding),
             MountSupport::Attached => by_call::mount(self, padding),
         }
+    }
+
+    /// Mounts those layers that are images. Their descriptors take their places, so that they are mounted once.
+    fn mount_images(&mut self) -> Result<(), OverlayError> {
+        for layer in &mut self.lowers {
+            if let Layer::Image(image) = layer {
+                let mounted = image.mount();
+                *layer =
+                    Layer::Fd(mounted.map_err(|source| OverlayError::Image { path: image.index.clone(), source })?);
+            }
+        }
+        Ok(())
     }
 
     /// Returns the empty layers that must be put below: an overlay needs one layer beneath an upper directory, and two without one.

@@ -6,6 +6,7 @@ mod world;
 mod command;
 mod confinement;
 mod identity;
+mod images;
 mod kernel_files;
 mod lifetime;
 mod mounts;

@@ -1,0 +1,129 @@
+//! Layers on every rung of the ladder that this kernel has: what a step sees, what is exported and what its digest is do not depend on it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::world::{World, root_tar};
+
+const RUNGS: [&str; 4] = ["detached", "attached", "loop", "trees"];
+
+/// Runs a command on one rung.
+#[track_caller]
+fn on(rung: &str, world: &World, args: &[&str]) -> String {
+    let output = world.command(args).env("KILN_LAYERS", rung).stdout(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{rung}: kiln {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A world with a context of every kind of file, all from one day.
+fn world() -> World {
+    let world = World::empty();
+    for (name, content) in [("a/file", "file"), ("a/empty", ""), ("a/deep/er/file", "deeper"), ("b/other", "other")] {
+        world.write(&format!("ctx/{name}"), content);
+    }
+    world.write("ctx/a/large", vec![7; 300_000]);
+    let at = |name: &str| world.path("ctx").join(name);
+    fs::set_permissions(at("a/file"), fs::Permissions::from_mode(0o4711)).unwrap();
+    fs::set_permissions(at("a/deep"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::hard_link(at("a/file"), at("a/linked")).unwrap();
+    symlink("deep/er", at("a/way")).unwrap();
+    world.write("ctx/.dockerignore", "Dockerfile\n.dockerignore\n");
+    run("find", &["a", "b", "-exec", "touch", "-h", "-d", "@1500000000.25", "{}", "+"], &world.path("ctx"));
+    world
+}
+
+fn run(program: &str, args: &[&str], dir: &Path) {
+    assert!(Command::new(program).args(args).current_dir(dir).status().unwrap().success());
+}
+
+/// Imports the base and builds a Dockerfile on a rung, each rung in a store of its own; returns what `command` prints in the image.
+#[track_caller]
+fn everywhere(dockerfile: &str, command: &str) -> String {
+    let mut shown: Vec<(String, String)> = Vec::new();
+    for rung in RUNGS {
+        let world = world();
+        world.write("ctx/Dockerfile", format!("FROM busybox\n{dockerfile}"));
+        on(rung, &world, &["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+        on(rung, &world, &["build", "-q", "-t", "app", "ctx"]);
+        let layers = on(rung, &world, &["inspect", "-f", "{{json .RootFS.Layers}}", "app"]);
+        shown.push((on(rung, &world, &["run", "--rm", "app", "sh", "-c", command]), layers));
+    }
+    for (rung, shown_here) in RUNGS.iter().zip(&shown).skip(1) {
+        assert_eq!(shown_here.0, shown[0].0, "{rung}");
+        // What a command writes has its own times, so only what is copied has one digest.
+        if !dockerfile.contains("RUN") {
+            assert_eq!(shown_here.1, shown[0].1, "{rung}");
+        }
+    }
+    shown.swap_remove(0).0
+}
+
+#[test]
+fn every_rung_shows_the_same_files_and_gives_the_same_digests() {
+    let shown = everywhere(
+        "COPY . /\nCOPY --chown=7:8 --chmod=640 b /\n",
+        "cd / && find a other b | sort | xargs stat -c '%n %f %u:%g %h %Y'; cat a/way/file",
+    );
+    assert!(
+        shown.contains("a/file 89c9 0:0 2 1500000000\n") && shown.contains("other 81a0 7:8 1 1500000000\n"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("deeper"), "{shown}");
+}
+
+/// Mixed stacks behave as a plain overlay: one file system, in which files are changed, moved and removed.
+#[test]
+fn stacks_of_both_forms_are_one_file_system() {
+    let dockerfile = "COPY . /\nRUN echo new > /a/new && rm /a/empty && mv /a/deep /moved\nCOPY a/file /a/again\nRUN rm -r /b && mkdir /b && echo x > /b/x";
+    let shown = everywhere(
+        dockerfile,
+        "find / -xdev -type f | grep -c '^/a/\\|^/moved/\\|^/b/'; stat -c %d / /a /a/file /a/new /moved /bin/busybox | sort -u | wc -l; \
+         du -x -s /a/new | cut -f2; ls /a /b; mv /a/file /b/ && cp /a/large /b/large && cmp /a/large /b/large && cat /b/file; \
+         echo more >> /a/again && tail -c 9 /a/again",
+    );
+    assert_eq!(shown, "7\n1\n/a/new\n/a:\nagain\nfile\nlarge\nlinked\nnew\nway\n\n/b:\nx\nfilefilemore\n");
+}
+
+/// What was written on one rung is used on every other: a store may be moved to another kernel.
+#[test]
+fn layers_of_one_form_are_usable_on_every_rung() {
+    for rung in ["detached", "trees"] {
+        let world = world();
+        world.write("ctx/Dockerfile", "FROM busybox\nCOPY . /\nRUN echo new > /a/new");
+        on(rung, &world, &["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+        on(rung, &world, &["build", "-q", "-t", "app", "ctx"]);
+        for other in RUNGS {
+            let command = "cat /a/new /a/file; stat -c '%a %u %Y' /a/empty";
+            let shown = on(other, &world, &["run", "--rm", "app", "sh", "-c", command]);
+            assert_eq!(shown, "new\nfile644 0 1500000000\n", "{rung} {other}");
+        }
+    }
+}
+
+/// The rung is found out, and no inode is created for what is copied.
+#[test]
+fn what_is_copied_is_never_unpacked() {
+    let world = world();
+    world.ok(&["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+    world.write("ctx/Dockerfile", "FROM busybox\nCOPY . /");
+    world.ok(&["build", "-q", "-t", "app", "ctx"]);
+    let layers: Vec<_> = fs::read_dir(world.path("store/layers")).unwrap().map(|dir| dir.unwrap().path()).collect();
+    assert_eq!(layers.len(), 2);
+    for layer in layers {
+        assert!(layer.join("index").exists() && layer.join("packs").is_dir() && !layer.join("fs").exists());
+    }
+    assert_eq!(world.kiln(&["images"]).code, 0);
+}
+
+#[test]
+fn a_rung_that_is_none_is_refused() {
+    let world = World::empty();
+    let output = world.command(&["images"]).env("KILN_LAYERS", "stairs").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("unknown way to mount layers `stairs`: expected detached, attached, loop or trees"),
+        "{said}"
+    );
+}

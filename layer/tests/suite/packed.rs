@@ -1,0 +1,131 @@
+//! Layers of which no file is created: every layer that the other tests make is made in this form too, and has to be the same one.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::Arc;
+
+use layer::erofs::{BlockSize, write_index};
+use layer::pack::{Packed, UsedPack, write_tree};
+use layer::tar::{Limits, TarOptions, export_layer};
+use layer::tree::scan_tree;
+use layer::unpack::{UnpackError, UnpackedLayer, pack_layer, unpack_layer};
+use layer::{
+    Content, Entries, FileSource, Kind, Layer, Lender, Metadata, Pack, PackId, Packs, Stack, Tree, TreeWriter,
+    WrittenFile,
+};
+use oci::Digest;
+use tempfile::tempfile;
+
+use crate::erofs::Indexed;
+use crate::world::{layer, open, path, temporary};
+
+/// Makes a layer of what was packed, in the order in which its packs are counted.
+pub(crate) fn packed_layer(entries: &Entries, packed: &Packed, own: &Arc<File>) -> Layer {
+    let open = |used: &UsedPack| match used {
+        UsedPack::Own { size_bytes } => Pack { id: PackId([0; 16]), file: Arc::clone(own), size_bytes: *size_bytes },
+        UsedPack::Lent(pack) => pack.clone(),
+    };
+    let packs = packed.packs.iter().map(open).collect();
+    Layer { entries: entries.clone(), content: Content::Packs(Packs::new(packs, packed.extents.clone())) }
+}
+
+/// Packs the tar of a layer.
+pub(crate) fn pack(stream: impl Read + Send) -> Result<(Layer, UnpackedLayer), UnpackError> {
+    let (tar, scattered) = (Arc::new(tempfile().unwrap()), Arc::new(tempfile().unwrap()));
+    let tar = Pack { id: PackId([1; 16]), file: tar, size_bytes: 0 };
+    let unpacked = pack_layer(stream, tar, Arc::clone(&scattered), Limits::default())?;
+    let layer = packed_layer(&unpacked.entries, unpacked.packed.as_ref().unwrap(), &scattered);
+    Ok((layer, unpacked))
+}
+
+fn exported(layer: &Layer) -> Result<Digest, String> {
+    let exported = export_layer(layer, TarOptions::FILE_SYSTEM, std::io::sink());
+    exported.map(|exported| exported.digest).map_err(|error| error.to_string())
+}
+
+/// Checks that both forms have the same entries, export the same bytes, and that the kernel shows of the index what it shows of the tree.
+#[track_caller]
+pub(crate) fn assert_same(tree: &Layer, packed: &Layer) {
+    assert_eq!(packed.entries, tree.entries);
+    assert_eq!(exported(packed), exported(tree));
+    let Content::Packs(packs) = &packed.content else { panic!("a layer in packs") };
+    let directory = temporary();
+    for (number, pack) in packs.packs().iter().enumerate() {
+        let copy = File::create(directory.path().join(format!("pack{number}"))).unwrap();
+        std::io::copy(&mut layer::FileRange::new(Arc::clone(&pack.file), 0, pack.size_bytes), &mut &copy).unwrap();
+        copy.set_len(pack.size_bytes).unwrap();
+    }
+    let sizes: Vec<u64> = packs.packs().iter().map(|pack| pack.size_bytes).collect();
+    let index = File::create(directory.path().join("index")).unwrap();
+    let written = write_index(&packed.entries, packs.extents(), &sizes, BlockSize::Bytes512, &index).unwrap();
+    let mounted = Indexed { directory, written }.mount().entries();
+    assert_eq!(mounted.to_string(), tree.entries.to_string());
+    let again = temporary();
+    assert_eq!(write_tree(packed, open(&again)).unwrap().entries, tree.entries);
+    assert_eq!(scan_tree(&Tree::new(open(&again))).unwrap().to_string(), tree.entries.to_string());
+}
+
+#[test]
+fn a_sparse_file_of_a_tar_is_packed_beside_it() {
+    let directory = temporary();
+    let file = File::create(directory.path().join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 1 << 20).unwrap();
+    file.set_len(3 << 20).unwrap();
+    fs::write(directory.path().join("plain"), "plain").unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["--sparse", "--sort=name", "-c", "-C"])
+        .arg(directory.path())
+        .args(["plain", "sparse"])
+        .output()
+        .unwrap()
+        .stdout;
+    let (packed, unpacked) = pack(tar.as_slice()).unwrap();
+    assert_eq!(unpacked.packed.unwrap().packs.len(), 2);
+    let tree = temporary();
+    let unpacked = unpack_layer(tar.as_slice(), open(&tree), Limits::default()).unwrap();
+    assert_same(&Layer { entries: unpacked.entries, content: Content::Tree(Tree::new(open(&tree))) }, &packed);
+}
+
+#[test]
+fn what_an_earlier_layer_has_is_not_written_again() {
+    let earlier = layer("f /a one\nf /b two\nf /c three");
+    let own = Arc::new(tempfile().unwrap());
+    let writer = TreeWriter::packed(Arc::clone(&own), Lender::default(), Stack::default());
+    for (index, entry) in earlier.layer.entries.iter().enumerate() {
+        if matches!(entry.kind, Kind::File { .. }) {
+            let range = earlier.layer.open(index).unwrap();
+            let source = FileSource::Range { range: &range, content: None };
+            writer.make_file(entry.path, &entry.metadata, source).unwrap();
+        }
+    }
+    let finished = writer.finish().unwrap();
+    let first = packed_layer(&finished.entries, &finished.packed.unwrap(), &own);
+
+    let delta = Arc::new(tempfile().unwrap());
+    let writer = TreeWriter::packed(Arc::clone(&delta), Lender::of(&first), Stack::default());
+    for (name, index) in [("b", 2), ("new/c", 3)] {
+        let Kind::File { size_bytes, content } = first.entries.entry(index).kind else { panic!("a file") };
+        writer.make_parents(path(name).as_path(), &Metadata::IMPLIED_DIRECTORY).unwrap();
+        let slot = writer.file_slot(path(name).as_path(), &Metadata { mode: 0o644, ..Metadata::default() }).unwrap();
+        assert!(slot.reuse(WrittenFile { size_bytes, content }).is_ok());
+    }
+    let changed = Metadata { mode: 0o644, ..Metadata::default() };
+    writer.make_file(path("a").as_path(), &changed, FileSource::Bytes(b"changed")).unwrap();
+    let finished = writer.finish().unwrap();
+    let packed = finished.packed.unwrap();
+    assert_eq!(delta.metadata().unwrap().len(), 512);
+    assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512, 3 * 512]);
+    let second = packed_layer(&finished.entries, &packed, &delta);
+    assert_same(&layer("f /a changed\nf /b two\nf /new/c three").layer, &second);
+
+    // A third one uses nothing of the first: it does not need its pack.
+    let third = Arc::new(tempfile().unwrap());
+    let writer = TreeWriter::packed(Arc::clone(&third), Lender::of(&second), Stack::default());
+    let slot = writer.file_slot(path("only").as_path(), &changed).unwrap();
+    let Kind::File { size_bytes, content } = second.entries.entry(1).kind else { panic!("a file") };
+    assert!(slot.reuse(WrittenFile { size_bytes, content }).is_ok());
+    let finished = writer.finish().unwrap();
+    let packed = finished.packed.unwrap();
+    assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512]);
+    assert_same(&layer("f /only changed").layer, &packed_layer(&finished.entries, &packed, &third));
+}
