@@ -1,6 +1,7 @@
 //! Outputs, archives, and what other programs read.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::process::Command;
 
 use crate::world::World;
@@ -136,4 +137,19 @@ EOF
     assert!(made.success());
     assert_eq!(world.ok(&["load", "-i", "old.tar.gz"]), "Loaded image: old:1\n");
     assert_eq!(world.ok(&["run", "--rm", "old:1"]), "text\n");
+}
+
+/// `save -o /dev/null` once put a file in the place of the device.
+#[test]
+fn a_pipe_or_a_device_is_written_to_and_not_replaced() {
+    let world = World::new();
+    let pipe = world.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for args in [["save", "-o", "pipe", "busybox"].as_slice(), &["build", "-q", "-o", "type=tar,dest=pipe", "ctx"]] {
+        world.write("ctx/Dockerfile", "FROM busybox");
+        let mut writing = world.spawn(args);
+        assert!(fs::read(&pipe).unwrap().len() > 500_000);
+        assert!(writing.wait().unwrap().success());
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layer::tar::{TarOptions, Writer};
 use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
@@ -48,12 +48,8 @@ impl Sink {
             }
             Destination::Stdout => Ok(tar(Box::new(io::stdout()), None)),
             Destination::File(path) => {
-                // A file of this name stays whole until the new one is.
-                let mut draft = path.clone().into_os_string();
-                draft.push(format!(".{}.tmp", std::process::id()));
-                let draft = PathBuf::from(draft);
-                let file = File::create(&draft).map_err(Error::file("create", path))?;
-                Ok(tar(Box::new(file), Some((draft, path.clone()))))
+                let (file, target) = open_file(path)?;
+                Ok(tar(Box::new(file), target))
             }
         }
     }
@@ -129,6 +125,19 @@ impl Sink {
             let _ = fs::remove_file(draft);
         }
     }
+}
+
+/// Opens a file to be written. A file of this name stays whole until the new one is: then what is at the first path goes to the second. A device or a pipe is written to as it is.
+pub(crate) fn open_file(path: &Path) -> Result<(File, Option<(PathBuf, PathBuf)>), Error> {
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let file = File::options().write(true).open(path).map_err(Error::file("open", path))?;
+        return Ok((file, None));
+    }
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.tmp", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let file = File::create(&draft).map_err(Error::file("create", path))?;
+    Ok((file, Some((draft, path.to_owned()))))
 }
 
 fn append(

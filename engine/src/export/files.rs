@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufWriter};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layer::tar::{TarOptions, export_stacks};
 use layer::{EntryPath, EntryPathBuf, Kind, Links, Metadata, Placed, Stack};
@@ -13,7 +13,7 @@ use store::Snapshot;
 use tokio_util::sync::CancellationToken;
 
 use super::ExportRequest;
-use super::archive::Destination;
+use super::archive::{Destination, open_file};
 use super::output::FilesOutput;
 use crate::{Engine, Error};
 
@@ -69,17 +69,18 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
         |path: &Path, error: layer::tar::ExportError| Error::file::<io::Error>("write", path)(io::Error::other(error));
     match destination {
         Destination::File(path) => {
-            let mut draft = path.clone().into_os_string();
-            draft.push(format!(".{}.tmp", std::process::id()));
-            let draft = PathBuf::from(draft);
-            let file = fs::File::create(&draft).map_err(Error::file("create", path))?;
-            let out = BufWriter::new(file);
-            if let Err(error) = export_stacks(&stacks, TarOptions::FILE_SYSTEM, out) {
-                // What went wrong first is what the user hears of.
-                let _ = fs::remove_file(&draft);
-                return Err(failed(path, error));
+            let (file, target) = open_file(path)?;
+            let written = export_stacks(&stacks, TarOptions::FILE_SYSTEM, BufWriter::new(file));
+            match (written, target) {
+                (Ok(_), Some((draft, path))) => fs::rename(draft, &path).map_err(Error::file("create", &path))?,
+                (Ok(_), None) => {}
+                (Err(error), target) => {
+                    // What went wrong first is what the user hears of.
+                    let _ = target.map(|(draft, _)| fs::remove_file(draft));
+                    return Err(failed(path, error));
+                }
             }
-            fs::rename(&draft, path).map_err(Error::file("create", path))
+            Ok(())
         }
         _ => {
             let out = BufWriter::new(io::stdout().lock());
