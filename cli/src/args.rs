@@ -1,6 +1,7 @@
 //! The command line as it is typed: names, aliases and defaults are Docker's.
 
 mod builds;
+mod call;
 mod disk;
 
 use std::num::NonZeroUsize;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::progress::Mode;
+
+pub(crate) use call::{Call, Form, Method};
 
 pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
@@ -151,6 +154,10 @@ pub(crate) struct BuildArgs {
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
+
+    /// What to do with the Dockerfile: build it, or show which files its steps take (context)
+    #[arg(long, value_name = "METHOD[,format=json]", default_value = "build")]
+    pub(crate) call: Call,
 
     /// Set a build argument; without a value, to that of the environment
     #[arg(long, value_name = "KEY[=VALUE]")]

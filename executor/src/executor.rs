@@ -240,6 +240,8 @@ impl<'a> Executor<'a> {
                     held = inline(self.sources.shared.ladder.clone(), files).await?;
                     (open(&held).await?, None, "heredoc".to_owned())
                 }
+                // The scratch that stands for a context that nobody gave has no name.
+                _ if from.hints.name.is_empty() => (open(&inputs[place]).await?, None, "build context".to_owned()),
                 _ => (open(&inputs[place]).await?, None, from.hints.name.clone()),
             };
             sources.insert(place, OwnedSource { stack, _held: held, scan, selection: selection.clone(), name });
@@ -456,7 +458,7 @@ fn merge(inputs: &[Snapshot]) -> Snapshot {
     Snapshot::new(inputs.iter().flat_map(|input| input.layers.iter().cloned()).collect::<Vec<_>>())
 }
 
-fn select_error(error: SelectError, source_name: &str, context: Option<&Context>) -> ExecError {
+pub(crate) fn select_error(error: SelectError, source_name: &str, context: Option<&Context>) -> ExecError {
     match error {
         SelectError::NotFound(path) => {
             let is_ignored = context.is_some_and(|context| context.hides(&path));

@@ -21,7 +21,7 @@ mod seen;
 mod select;
 mod sources;
 
-pub use context::Context;
+pub use context::{Context, HiddenFile, TakenFile};
 pub use error::ExecError;
 pub use executor::{Executor, Secrets};
 pub use file::make_working_dir;

@@ -205,13 +205,18 @@ impl Filter {
     }
 }
 
+/// Returns where the file or directory that `RUN --mount` names is.
+pub(crate) fn path(stack: &Stack, path: &str) -> Result<EntryPathBuf, SelectError> {
+    Ok(literal(stack, path.as_bytes())?.path)
+}
+
 /// Returns the digest of what a step sees of a stack through `selection`.
 pub(crate) fn digest(stack: &Stack, selection: &Selection) -> Result<Digest, SelectError> {
     match selection {
         Selection::Copy(copy) => Ok(select(stack, copy)?.digest()),
         Selection::Path(path) => {
-            let named = literal(stack, path.as_bytes())?;
-            let base = named.path.as_path();
+            let base = self::path(stack, path)?;
+            let base = base.as_path();
             let walked: Vec<(EntryPathBuf, Found<'_>)> = stack
                 .walk(base)
                 .map(|found| (found.entry.path.relative_to(base).map(EntryPath::to_owned).unwrap_or_default(), found))

@@ -15,8 +15,9 @@ use engine::export::{Destination, Output};
 
 use super::builds::seconds;
 use super::print;
+use super::survey;
 use super::watch::{Told, watch};
-use crate::args::{BuildArgs, Cli};
+use crate::args::{BuildArgs, Cli, Method};
 use crate::failure::BuildFailed;
 use crate::format::table::align;
 use crate::progress::{self, Detail, Mode, Renderer};
@@ -30,6 +31,9 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     }
     let engine = settings::open_engine(cli, args.jobs)?;
     let request = request(args, &engine)?;
+    if args.call.method == Method::Context {
+        return survey::show(&engine, &request, args.call.form, opened.renderer);
+    }
     if args.dry_run {
         return forecast(&engine, &request, opened.renderer);
     }

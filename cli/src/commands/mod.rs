@@ -6,6 +6,7 @@ mod builds;
 mod disk;
 mod image;
 mod run;
+mod survey;
 mod system;
 mod watch;
 

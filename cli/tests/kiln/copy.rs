@@ -6,13 +6,14 @@ use std::process::Command;
 
 use expect_test::{Expect, expect};
 
+use crate::archives::tar;
 use crate::world::World;
 
 /// Lists files of an image: mode, owner, path, and where a link leads.
 const LIST: &str =
     "find $0 | sort | while read f; do l=$(readlink $f); echo $(stat -c '%a %u:%g' $f) $f ${l:+-> $l}; done";
 
-fn world(files: &[(&str, &str)]) -> World {
+pub(crate) fn world(files: &[(&str, &str)]) -> World {
     let world = World::new();
     fs::create_dir(world.path("ctx")).unwrap();
     files.iter().for_each(|(name, content)| world.write(&format!("ctx/{name}"), content));
@@ -21,18 +22,18 @@ fn world(files: &[(&str, &str)]) -> World {
 
 /// Builds `lines` on busybox with `files` in the context and shows what `command` prints in the image.
 #[track_caller]
-fn check(files: &[(&str, &str)], lines: &str, command: &str, expected: Expect) {
+pub(crate) fn check(files: &[(&str, &str)], lines: &str, command: &str, expected: Expect) {
     check_in(&world(files), lines, command, expected);
 }
 
 #[track_caller]
-fn check_in(world: &World, lines: &str, command: &str, expected: Expect) {
+pub(crate) fn check_in(world: &World, lines: &str, command: &str, expected: Expect) {
     build(world, lines);
     expected.assert_eq(&world.in_image("app", command));
 }
 
 #[track_caller]
-fn build(world: &World, lines: &str) {
+pub(crate) fn build(world: &World, lines: &str) {
     // Beside the context, so that it is not among the files.
     world.write("Dockerfile", format!("FROM busybox\n{lines}\n"));
     world.build(&["-t", "app", "-f", "Dockerfile", "ctx"]);
@@ -40,18 +41,18 @@ fn build(world: &World, lines: &str) {
 
 /// Builds and shows which error comes of it.
 #[track_caller]
-fn check_error(world: &World, lines: &str, expected: &str) {
+pub(crate) fn check_error(world: &World, lines: &str, expected: &str) {
     world.write("Dockerfile", format!("FROM busybox\n{lines}\n"));
     let ended = world.kiln(&["build", "--progress", "plain", "-f", "Dockerfile", "ctx"]);
     assert_eq!(ended.code, 1, "{}", ended.stderr);
     assert!(ended.stderr.contains(expected), "expected {expected}: {}", ended.stderr);
 }
 
-fn list(path: &str) -> String {
+pub(crate) fn list(path: &str) -> String {
     LIST.replace("$0", path)
 }
 
-fn set_mode(world: &World, name: &str, mode: u32) {
+pub(crate) fn set_mode(world: &World, name: &str, mode: u32) {
     fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -346,86 +347,6 @@ fn exclude_is_relative_to_the_source() {
     );
 }
 
-fn tar(world: &World, args: &[&str]) {
-    let done = Command::new("tar").args(args).current_dir(world.path("")).status();
-    assert!(done.unwrap().success());
-}
-
-// Spec 75.
-#[test]
-fn an_archive_keeps_its_owners_and_modes() {
-    let world = world(&[]);
-    world.write("tree/deep/file", "content\n");
-    set_mode(&world, "tree/deep/file", 0o640);
-    fs::hard_link(world.path("tree/deep/file"), world.path("tree/deep/second")).unwrap();
-    // Without the directory, which is implied then.
-    tar(&world, &["--owner=3", "--group=4", "-cf", "ctx/a.tar", "-C", "tree", "deep/file", "deep/second"]);
-    check_in(
-        &world,
-        "ADD a.tar /kept/\nADD --chown=7:8 a.tar /owned/\nADD --chmod=777 a.tar /moded/\nADD --unpack=false a.tar /packed/",
-        &format!("{}; stat -c %h /kept/deep/file", list("/kept /owned /moded /packed")),
-        expect![[r#"
-            755 0:0 /kept
-            755 0:0 /kept/deep
-            640 3:4 /kept/deep/file
-            640 3:4 /kept/deep/second
-            755 0:0 /moded
-            755 0:0 /moded/deep
-            640 3:4 /moded/deep/file
-            640 3:4 /moded/deep/second
-            755 7:8 /owned
-            755 0:0 /owned/deep
-            640 7:8 /owned/deep/file
-            640 7:8 /owned/deep/second
-            755 0:0 /packed
-            644 0:0 /packed/a.tar
-            2
-        "#]],
-    );
-}
-
-// Spec 76.
-#[test]
-fn what_is_an_archive_is_seen_from_its_content() {
-    let world = world(&[("empty.tar.gz", ""), ("text.tar", "no archive\n")]);
-    world.write("tree/f", "inside\n");
-    tar(&world, &["-czf", "ctx/picture.png", "-C", "tree", "f"]);
-    tar(&world, &["-czf", "whole.tar.gz", "-C", "tree", "f"]);
-    let whole = fs::read(world.path("whole.tar.gz")).unwrap();
-    world.write("ctx/cut.tar.gz", &whole[..20]);
-    check_in(
-        &world,
-        "ADD picture.png empty.tar.gz text.tar cut.tar.gz /x/",
-        "ls /x",
-        expect![[r#"
-        cut.tar.gz
-        empty.tar.gz
-        f
-        text.tar
-    "#]],
-    );
-}
-
-#[test]
-fn an_archive_that_leads_out_is_refused() {
-    let world = world(&[]);
-    world.write("tree/f", "inside\n");
-    symlink("/etc", world.path("tree/out")).unwrap();
-    tar(&world, &["--transform=s,^f,../../f,", "-P", "-cf", "ctx/up.tar", "-C", "tree", "f"]);
-    tar(&world, &["--transform=s,^f$,out/passwd,", "-cf", "ctx/link.tar", "-C", "tree", "out", "f"]);
-    check_error(&world, "ADD up.tar /x/", "../../f");
-    // A link in an archive leads no further than the directory that it is unpacked into.
-    check_in(
-        &world,
-        "ADD link.tar /x/",
-        "cat /x/etc/passwd; head -n 1 /etc/passwd | cut -c 1-4",
-        expect![[r#"
-        inside
-        root
-    "#]],
-    );
-}
-
 // Spec 79, 80.
 #[test]
 fn ignore_files_have_their_own_language() {
@@ -452,6 +373,31 @@ fn ignore_files_have_their_own_language() {
     assert_eq!(list("b.md\n"), ". ./b.md ");
     world.write("Dockerfile.dockerignore", "!\n");
     check_error(&world, "COPY . /x/", "illegal exclusion pattern: \"!\"");
+}
+
+#[test]
+fn a_survey_of_the_context_says_what_steps_take_and_what_is_hidden() {
+    let world = world(&[("src/a.c", "12"), ("src/b.log", "1"), ("deps/x", "123"), ("deps/y/z", "4")]);
+    world.write("ctx/.dockerignore", "# what is made\ndeps\n*/*.log\n.dockerignore\n");
+    world.write("Dockerfile", "FROM scratch\nCOPY src /s/\nCOPY nope /n\nFROM scratch\nCOPY --from=0 /s /t\n");
+    let shown = world.ok(&["build", "-q", "--call", "context", "-f", "Dockerfile", "--target", "0", "ctx"]);
+    expect![[r#"
+        [stage-0 1/2] COPY src /s/, line 2, from context: 1 entry, 2B
+          2B      file      src/a.c
+        [stage-0 2/2] COPY nope /n, line 3, from context
+          fails: failed to compute cache key: failed to calculate checksum of ref build context: "/nope": not found
+
+        Hidden by ignore files:
+        SIZE      FILES     PATH            BY
+        42B       1         .dockerignore   .dockerignore:4 .dockerignore
+        4B        2         deps/           .dockerignore:2 deps
+        1B        1         src/b.log       .dockerignore:3 */*.log
+    "#]]
+    .assert_eq(&shown);
+    let json = world.ok(&["build", "-q", "--call", "context,format=json", "-f", "Dockerfile", "--target", "0", "ctx"]);
+    for expected in [r#""path": "src/a.c""#, r#""ignoreFile": ".dockerignore""#, r#""pattern": "deps""#] {
+        assert!(json.contains(expected), "{json}");
+    }
 }
 
 // Spec 96.
@@ -513,20 +459,6 @@ fn a_hundred_and_fifty_layers_are_one_image() {
     let lines: String = (0..150).map(|number| format!("COPY a /d/{number}\n")).collect();
     build(&world, &lines);
     assert_eq!(world.in_image("app", "ls /d | wc -l"), "150\n");
-}
-
-#[test]
-fn attributes_that_cannot_be_kept_are_told() {
-    let world = world(&[]);
-    world.write("tree/f", "");
-    let pax = "--pax-option=SCHILY.xattr.nowhere.name:=value";
-    tar(&world, &["--format=pax", pax, "-cf", "ctx/a.tar", "-C", "tree", "f"]);
-    world.write("Dockerfile", "FROM busybox\nADD a.tar /x/\n");
-    let shown = world.build(&["-f", "Dockerfile", "ctx"]);
-    assert!(
-        shown.contains("extended attributes could not be kept, 1 in all: the first is `nowhere.name` of `/x/f`"),
-        "{shown}"
-    );
 }
 
 /// Returns the digests of the layers of an image that is built from scratch in a world of its own.

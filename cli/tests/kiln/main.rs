@@ -4,6 +4,7 @@
 
 mod world;
 
+mod archives;
 mod build;
 mod build_errors;
 mod cache;
@@ -21,6 +22,7 @@ mod network;
 mod power;
 mod registries;
 mod remote;
+mod remote_auth;
 mod run_steps;
 mod sharing;
 mod standing;

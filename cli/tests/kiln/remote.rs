@@ -25,7 +25,7 @@ fn git(world: &World, dir: &str, args: &[&str]) -> String {
 }
 
 /// Makes a repository of the files in `dir` and returns its commit.
-fn repository(world: &World, dir: &str) -> String {
+pub(crate) fn repository(world: &World, dir: &str) -> String {
     git(world, dir, &["init", "-q", "-b", "main"]);
     git(world, dir, &["add", "-A"]);
     git(world, dir, &["commit", "-q", "-m", "one"]);
@@ -34,20 +34,27 @@ fn repository(world: &World, dir: &str) -> String {
 
 /// Serves a repository as plain files, and returns its address.
 fn serve(world: &World, server: &Registry, dir: &str) -> String {
+    serve_as(world, server, dir, None)
+}
+
+/// Serves a repository as plain files to those who send `authorization`.
+pub(crate) fn serve_as(world: &World, server: &Registry, dir: &str, authorization: Option<&str>) -> String {
     git(world, dir, &["repack", "-q", "-a", "-d"]);
     git(world, dir, &["update-server-info"]);
     let root = world.path(dir).join(".git");
-    put_files(server, &root, &root, dir);
+    put_files(server, (&root, &root), dir, authorization);
     format!("http://{}/files/{dir}.git", server.host())
 }
 
-fn put_files(server: &Registry, root: &Path, dir: &Path, name: &str) {
+fn put_files(server: &Registry, (root, dir): (&Path, &Path), name: &str, authorization: Option<&str>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         if entry.path().is_dir() {
-            put_files(server, root, &entry.path(), name);
+            put_files(server, (root, &entry.path()), name, authorization);
         } else {
             let below = entry.path().strip_prefix(root).unwrap().to_string_lossy().into_owned();
-            server.put_file(&format!("/files/{name}.git/{below}"), File::new(fs::read(entry.path()).unwrap()));
+            let content = fs::read(entry.path()).unwrap();
+            let file = File { authorization: authorization.map(str::to_owned), ..File::new(content) };
+            server.put_file(&format!("/files/{name}.git/{below}"), file);
         }
     }
 }

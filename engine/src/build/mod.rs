@@ -11,6 +11,7 @@ mod remote;
 mod request;
 mod result;
 mod steps;
+mod survey;
 mod why;
 
 use std::collections::BTreeMap;
@@ -27,11 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use entitlement::{Entitlement, EntitlementParseError};
 pub use executor::HOST_GATEWAY;
+pub use executor::{HiddenFile, TakenFile};
 pub use forecast::{StepForecast, Verdict};
 pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
 pub use remote::{Received, Upload};
 pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
+pub use survey::{Hidden, StepFiles, Survey};
 
 use crate::event_sink::EventSink;
 use crate::export::{self, ExportRequest};

@@ -14,6 +14,7 @@ mod memory;
 mod scan;
 mod scope;
 mod seen;
+mod survey;
 mod walk;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ use memory::Memory;
 pub(crate) use scan::Scan;
 use scope::Scope;
 use seen::{Seen, Stamp};
+pub use survey::{HiddenFile, TakenFile};
 use walk::{is_gone, walk, xattrs};
 
 /// How often a file is read again that changes while it is read, and a tree looked at again whose files go away.

@@ -244,3 +244,26 @@ fn what_is_gone_is_forgotten() {
     let paths: Vec<String> = (0..index.len()).map(|place| index.path(place).to_text()).collect();
     assert_eq!(paths, ["/a", "/c"]);
 }
+
+#[test]
+fn a_survey_says_what_is_taken_and_what_hides_the_rest() {
+    let world = World::new(&[("a.c", "12"), ("b.log", "1"), ("deps/x/one", "123"), ("deps/two", "4"), ("d/keep", "")]);
+    world.write("d/drop", "55555");
+    let context = world.open(&["*.log", "deps", "d", "!d/keep"]);
+    let hidden: Vec<String> = context
+        .hidden()
+        .unwrap()
+        .into_iter()
+        .map(|it| format!("{} {} files {} bytes by {}", it.path, it.files, it.size_bytes, it.pattern))
+        .collect();
+    assert_eq!(hidden, ["b.log 1 files 1 bytes by 0", "d/drop 1 files 5 bytes by 2", "deps 2 files 4 bytes by 1"]);
+    let taken = |selection: Selection| -> Vec<String> {
+        let files = context.taken(Some(&selection)).unwrap();
+        files.into_iter().map(|it| format!("{} {} {}", it.kind, it.path, it.size_bytes)).collect()
+    };
+    assert_eq!(taken(everything()), ["file a.c 2", "directory d 0", "file d/keep 0"]);
+    let wildcard = CopySelection { pattern: "*.c".to_owned(), wildcard: true, ..CopySelection::default() };
+    assert_eq!(taken(Selection::Copy(wildcard)), ["file a.c 2"]);
+    assert_eq!(taken(Selection::Path("d".to_owned())), ["directory d 0", "file d/keep 0"]);
+    assert_eq!(context.memory().were_read(), "");
+}

@@ -12,7 +12,7 @@ mod read;
 
 pub use clean::clean_path;
 pub use go_match::{BadPattern, go_match, has_wildcards};
-pub use read::read_patterns;
+pub use read::{numbered_patterns, read_patterns};
 
 use std::collections::HashMap;
 

@@ -6,8 +6,14 @@ use crate::pattern::clean_path;
 ///
 /// Only a `#` in the first column begins a comment.
 pub fn read_patterns(text: &str) -> Vec<String> {
+    numbered_patterns(text).map(|(_, pattern)| pattern).collect()
+}
+
+/// Returns the same patterns, each with the number of its line, counted from 1.
+pub fn numbered_patterns(text: &str) -> impl Iterator<Item = (usize, String)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(read_pattern).collect()
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with('#'));
+    lines.filter_map(|(number, line)| Some((number, read_pattern(line)?)))
 }
 
 fn read_pattern(line: &str) -> Option<String> {
@@ -35,5 +41,7 @@ mod tests {
     fn lines_become_clean_patterns() {
         let text = "\u{feff}# comment\n  # no comment\r\n\n/d/\n a/../b \n! /x/\n!\n/\n./y\n";
         assert_eq!(read_patterns(text), ["# no comment", "d", "b", "!x", "!", "/", "y"]);
+        let numbers: Vec<usize> = numbered_patterns(text).map(|(number, _)| number).collect();
+        assert_eq!(numbers, [2, 4, 5, 6, 7, 8, 9]);
     }
 }
