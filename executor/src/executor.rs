@@ -184,14 +184,21 @@ impl<'a> Executor<'a> {
             let pins =
                 sources.iter().filter_map(|(place, source)| Some((*place, source.scan.as_ref()?.digest))).collect();
             let (ladder, below, actions) = (self.sources.shared.ladder.clone(), below.clone(), actions.to_vec());
+            let key = self.last_layer_key(vertex)?;
             let applied = blocking(move || {
                 let new = ladder.new_layer()?;
+                let last = ladder.last_layer(&key)?;
+                let lender = last.as_ref().map(|last| Ok::<_, ExecError>(Lender::of(&last.open()?))).transpose()?;
                 let source = |place: usize| match sources.get(&place) {
                     Some(source) => Ok(source.as_copy_source()),
                     None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
                 };
-                match apply(new.writer(Lender::default(), below)?, &actions, source) {
-                    Ok(written) => new.complete(&written).map(Ok),
+                match apply(new.writer(lender.unwrap_or_default(), below)?, &actions, source) {
+                    Ok(written) => {
+                        let (layer, lost) = new.complete(&written)?;
+                        ladder.remember(&key, &layer, last.as_ref())?;
+                        Ok(Ok((layer, lost)))
+                    }
                     Err(FileError::Changed { path }) => Ok(Err(path)),
                     Err(FileError::Failed(error)) => Err(error),
                 }
@@ -208,6 +215,21 @@ impl<'a> Executor<'a> {
             }
         }
         Err(ExecError::ContextChanges { path: changed.unwrap_or_default() })
+    }
+
+    /// Returns what stands for a file operation across builds, whatever is in the files that it copies.
+    fn last_layer_key(&self, vertex: &Vertex) -> Result<Digest, ExecError> {
+        let mut hasher = Hasher::new();
+        hasher.field(b"kiln last layer 1");
+        hasher.field(vertex.key_digest.as_bytes());
+        for input in &vertex.inputs {
+            let selection = input.selection.as_ref().map(Selection::digest);
+            hasher.field(selection.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
+            if let Some(Source::Local(local)) = self.graph[input.edge.vertex].op.as_source() {
+                hasher.field(self.context(local)?.root()?.as_os_str().as_encoded_bytes());
+            }
+        }
+        Ok(hasher.finish())
     }
 
     /// Says that the layer lacks attributes that its files should have.

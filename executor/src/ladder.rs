@@ -130,6 +130,26 @@ impl Ladder {
         if self.is_packed()? { NewLayer::packed(&self.store) } else { NewLayer::tree(&self.store) }
     }
 
+    /// Returns the layer in packs that was made last under `key`.
+    pub(crate) fn last_layer(&self, key: &Digest) -> Result<Option<store::Layer>, ExecError> {
+        if self.is_packed()? { Ok(self.store.last_layer(key)?) } else { Ok(None) }
+    }
+
+    /// Keeps in mind that a layer was made under `key`, after `last`.
+    pub(crate) fn remember(
+        &self,
+        key: &Digest,
+        layer: &store::Layer,
+        last: Option<&store::Layer>,
+    ) -> Result<(), ExecError> {
+        // Of two layers with one content, only the first is kept by those who look for results.
+        let is_same = last.is_some_and(|last| last.known_content() == layer.known_content());
+        if is_same || layer.packed_bytes() < Lender::LENT_BYTES_MIN {
+            return Ok(());
+        }
+        Ok(self.store.put_last_layer(key, &layer.id())?)
+    }
+
     /// Returns whether new layers are packs.
     pub(crate) fn is_packed(&self) -> Result<bool, ExecError> {
         Ok(self.standing()?.rung.access().is_some())

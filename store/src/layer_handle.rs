@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use layer::{Content, Entries, Tree};
+use oci::Digest;
 
 use crate::{LayerDraft, LayerId, LayerRecord, PackRecord, PackedRecord, StoreError, packed};
 
@@ -107,6 +108,19 @@ impl Layer {
                 Form::Packed { index: packed::index(&self.0.dir), packs: record.packs.iter().map(path).collect() }
             }
         }
+    }
+
+    /// Returns the layer's content digest, if nothing has to be waited for.
+    pub fn known_content(&self) -> Option<Digest> {
+        match &self.0.facts {
+            Facts::Known(record) => Some(record.content),
+            Facts::Finishing(_) => None,
+        }
+    }
+
+    /// Returns how long the layer's packs are; a tree has none.
+    pub fn packed_bytes(&self) -> u64 {
+        self.packed().map_or(0, PackedRecord::size_bytes)
     }
 
     fn packed(&self) -> Option<&PackedRecord> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
 use crate::epoch::Epoch;
-use crate::{LayerId, PackedRecord, StoreError, condemned, remote, usage};
+use crate::{LayerId, PackedRecord, StoreError, condemned, last_layer, remote, usage};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -98,6 +98,7 @@ pub(crate) fn condemn(
         condemned.push(record);
     }
     remote::forget_missing(writer)?;
+    last_layer::forget_missing(writer)?;
     Ok(condemned)
 }
 

@@ -37,6 +37,7 @@ mod error;
 pub mod fault;
 mod id;
 mod image;
+mod last_layer;
 mod layer_handle;
 mod layer_table;
 mod layout;

@@ -9,7 +9,7 @@ use oci::Digest;
 
 use crate::database::{Table, Writer};
 use crate::draft::list;
-use crate::{LayerId, Store, StoreError};
+use crate::{LayerId, Store, StoreError, packed};
 
 /// How many bytes of the disk layers take, by id: they do not change, so they are counted once.
 const USAGE: Table = Table(b'U');
@@ -55,7 +55,9 @@ impl Store {
         let new: Vec<(LayerId, u64)> = layers
             .iter()
             .filter(|id| !counted.contains_key(*id))
-            .map(|id| (*id, disk_bytes(&self.layout().layer(id))))
+            .map(|id| {
+                (*id, disk_bytes(&self.layout().layer(id)) - disk_bytes(&packed::packs(&self.layout().layer(id))))
+            })
             .collect();
         if !new.is_empty() {
             self.cache().write(|writer| {
@@ -63,6 +65,10 @@ impl Store {
             })?;
         }
         counted.extend(new);
+        // How many layers share a pack changes with every layer that comes or goes.
+        for (id, bytes) in &mut counted {
+            *bytes += own_share_bytes(&packed::packs(&self.layout().layer(id)));
+        }
         Ok(counted)
     }
 
@@ -95,6 +101,12 @@ impl Store {
 /// Forgets how much a layer takes, with the layer.
 pub(crate) fn forget(writer: &mut Writer<'_, '_>, layer: &[u8]) -> Result<(), StoreError> {
     writer.delete(USAGE, layer).map(|_| ())
+}
+
+/// Returns what the files of a directory take of the disk, each divided by the number of its names: what layers share counts once in their sum.
+fn own_share_bytes(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|entry| entry.metadata().ok()).map(|file| file.blocks() * BLOCK_BYTES / file.nlink().max(1)).sum()
 }
 
 /// Returns how many bytes of the disk a file, or a directory with all that is in it, takes. What cannot be looked at takes none; a file with several names counts once.

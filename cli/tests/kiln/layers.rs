@@ -127,3 +127,50 @@ fn a_rung_that_is_none_is_refused() {
         "{said}"
     );
 }
+
+/// The packs of all layers: their lengths, by the names of the files that they are.
+fn packs(world: &World) -> Vec<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut packs = std::collections::BTreeMap::new();
+    for layer in fs::read_dir(world.path("store/layers")).unwrap() {
+        for pack in fs::read_dir(layer.unwrap().path().join("packs")).into_iter().flatten() {
+            let found = pack.unwrap().metadata().unwrap();
+            packs.insert(found.ino(), found.len());
+        }
+    }
+    packs.into_values().collect()
+}
+
+/// One changed file of many is all that is written; the rest stays where it is, for as long as a layer needs it.
+#[test]
+fn what_did_not_change_is_not_written_again() {
+    let world = world();
+    world.ok(&["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+    world.write("ctx/Dockerfile", "FROM busybox\nCOPY . /");
+    for number in 0..40 {
+        world.write(&format!("ctx/a/many/{number}"), vec![number; 100_000]);
+    }
+    world.ok(&["build", "-q", "-t", "first", "ctx"]);
+    let before = packs(&world);
+    world.write("ctx/a/many/7", "changed");
+    let id = world.ok(&["build", "-q", "-t", "second", "ctx"]);
+    let new: Vec<u64> = packs(&world).into_iter().filter(|pack| !before.contains(pack)).collect();
+    assert_eq!(new, [512], "the delta has one file");
+    let shown = "cat /a/many/7; wc -c < /a/many/8; cat /a/file";
+    assert_eq!(world.in_image("second", shown), "changed100000\nfile");
+    assert_eq!(world.in_image("first", "wc -c < /a/many/7"), "100000\n");
+    // The delta is what a new store makes of the same files.
+    let other = World::empty();
+    other.ok(&["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+    world.ok(&["save", "-o", "second.tar", "second"]);
+    other.ok(&["load", "-i", world.path("second.tar").to_str().unwrap()]);
+    assert_eq!(other.in_image("second", shown), "changed100000\nfile");
+    assert!(!id.is_empty());
+    // The first image goes, and what the second needs of it stays.
+    world.ok(&["rmi", "first"]);
+    world.ok(&["prune", "-a", "-f"]);
+    assert_eq!(world.in_image("second", shown), "changed100000\nfile");
+    world.ok(&["rmi", "second"]);
+    world.ok(&["prune", "-a", "-f"]);
+    assert!(packs(&world).iter().all(|pack| *pack != 512), "{:?}", packs(&world));
+}

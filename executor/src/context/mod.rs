@@ -126,6 +126,11 @@ impl Context {
         Ok(digest)
     }
 
+    /// Returns the directory, absolute.
+    pub(crate) fn root(&self) -> Result<PathBuf, ExecError> {
+        std::path::absolute(&self.root).map_err(ExecError::file("resolve", &self.root))
+    }
+
     /// Forgets what was read, since it turned out to have changed.
     pub(crate) fn forget(&self) {
         self.memory().forget();

@@ -10,7 +10,7 @@ use layer::tree::TreeError;
 use layer::unpack::{ArchiveOptions, unpack_archive};
 use layer::{
     ContentError, EntryPath, EntryPathBuf, FileRange, FileSource, Follow, Found, Kind, Links, Metadata, MetadataBuf,
-    Mtime, Placed, Special, Stack, TreeWriter,
+    Mtime, Placed, Special, Stack, TreeWriter, WrittenFile,
 };
 use llb::{Copy, Unpack};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -257,18 +257,20 @@ impl Waiting<'_, '_> {
             self.slot.write(FileSource::Bytes(&[]))?;
             return Ok(());
         }
+        // What the layer before has is what was seen of the file, whatever is in it by now.
+        let Err(slot) = self.slot.reuse(WrittenFile { size_bytes, content }) else { return Ok(()) };
         let range = copier.open(&self.found)?;
         let path = || self.found.entry.path.to_text();
         if copier.source.may_change {
             // Its bytes are hashed again on the way, whatever its length.
-            let written = self.slot.write(FileSource::Range { range: &range, content: None });
+            let written = slot.write(FileSource::Range { range: &range, content: None });
             return match written {
                 Ok(written) if written.content == content => Ok(()),
                 Ok(_) | Err(TreeError::SourceChanged { .. }) => Err(FileError::Changed { path: path() }),
                 Err(error) => Err(error.into()),
             };
         }
-        self.slot.write(FileSource::Range { range: &range, content: Some(content) })?;
+        slot.write(FileSource::Range { range: &range, content: Some(content) })?;
         Ok(())
     }
 }

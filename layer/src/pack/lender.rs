@@ -7,6 +7,9 @@ use crate::content::{Content, Layer};
 use crate::entry::{ContentHash, Kind};
 use crate::erofs::Extent;
 
+/// How many packs one layer lends.
+const LENT_PACKS_MAX: usize = 8;
+
 /// Packs whose files a new layer may use, by content.
 #[derive(Debug, Default)]
 pub struct Lender {
@@ -18,10 +21,35 @@ pub struct Lender {
 }
 
 impl Lender {
+    /// The shortest pack that is lent.
+    pub const LENT_BYTES_MIN: u64 = 1 << 20;
+
     /// Looks at the files of a layer; one that is a directory tree has none to lend.
+    ///
+    /// A pack is lent only if it is large, so that it is worth a link, and if the layer needs at least half of it: else what nobody needs would be kept for ever.
+    /// What lies in small packs is written again, so a layer never gets to have many.
     pub fn of(layer: &Layer) -> Self {
         let Content::Packs(packs) = &layer.content else { return Self::default() };
-        Self { packs: packs.packs().to_vec(), extents: extents(layer, packs), is_tar: false }
+        let files = || files(layer, packs);
+        let mut used = vec![0; packs.packs().len()];
+        for (_, size_bytes, extent) in files() {
+            if let Some(used) = used.get_mut(usize::from(extent.pack)) {
+                *used += size_bytes.next_multiple_of(Extent::ALIGN_BYTES);
+            }
+        }
+        let is_worth =
+            |(pack, used): (&Pack, u64)| pack.size_bytes >= Self::LENT_BYTES_MIN && used >= pack.size_bytes / 2;
+        let mut worth: Vec<usize> =
+            (0..used.len()).filter(|place| is_worth((&packs.packs()[*place], used[*place]))).collect();
+        worth.sort_by_key(|place| std::cmp::Reverse(packs.packs()[*place].size_bytes));
+        worth.truncate(LENT_PACKS_MAX);
+        let lent = files().filter_map(|(content, size_bytes, extent)| {
+            let pack = worth.iter().position(|place| *place == usize::from(extent.pack))?;
+            Some(((content, size_bytes), Extent { pack: pack as u16, ..extent }))
+        });
+        let extents = lent.collect();
+        let packs = worth.into_iter().map(|place| packs.packs()[place].clone()).collect();
+        Self { packs, extents, is_tar: false }
     }
 
     /// Takes the tar that a layer is read from and that is its pack.
@@ -35,12 +63,12 @@ impl Lender {
     }
 }
 
-fn extents(layer: &Layer, packs: &Packs) -> HashMap<(ContentHash, u64), Extent> {
-    let file = |(index, entry): (usize, crate::Entry<'_>)| match entry.kind {
+/// Returns the files of a layer: their content, and where they are.
+fn files<'a>(layer: &'a Layer, packs: &'a Packs) -> impl Iterator<Item = (ContentHash, u64, Extent)> + 'a {
+    layer.entries.iter().enumerate().filter_map(|(index, entry)| match entry.kind {
         Kind::File { size_bytes, content } if size_bytes > 0 => {
-            packs.extents().get(index).map(|extent| ((content, size_bytes), extent))
+            Some((content, size_bytes, packs.extents().get(index)?))
         }
         _ => None,
-    };
-    layer.entries.iter().enumerate().filter_map(file).collect()
+    })
 }

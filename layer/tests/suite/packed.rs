@@ -88,7 +88,8 @@ fn a_sparse_file_of_a_tar_is_packed_beside_it() {
 
 #[test]
 fn what_an_earlier_layer_has_is_not_written_again() {
-    let earlier = layer("f /a one\nf /b two\nf /c three");
+    let (b, c) = ("b".repeat(700_000), "c".repeat(700_001));
+    let earlier = layer(&format!("f /a one\nf /b {b}\nf /c {c}"));
     let own = Arc::new(tempfile().unwrap());
     let writer = TreeWriter::packed(Arc::clone(&own), Lender::default(), Stack::default());
     for (index, entry) in earlier.layer.entries.iter().enumerate() {
@@ -114,18 +115,26 @@ fn what_an_earlier_layer_has_is_not_written_again() {
     let finished = writer.finish().unwrap();
     let packed = finished.packed.unwrap();
     assert_eq!(delta.metadata().unwrap().len(), 512);
-    assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512, 3 * 512]);
+    assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512, 512 + 2 * 1368 * 512]);
     let second = packed_layer(&finished.entries, &packed, &delta);
-    assert_same(&layer("f /a changed\nf /b two\nf /new/c three").layer, &second);
+    assert_same(&layer(&format!("f /a changed\nf /b {b}\nf /new/c {c}")).layer, &second);
 
-    // A third one uses nothing of the first: it does not need its pack.
-    let third = Arc::new(tempfile().unwrap());
-    let writer = TreeWriter::packed(Arc::clone(&third), Lender::of(&second), Stack::default());
-    let slot = writer.file_slot(path("only").as_path(), &changed).unwrap();
-    let Kind::File { size_bytes, content } = second.entries.entry(1).kind else { panic!("a file") };
+    // A third one needs little of the first: nothing is lent that would keep what nobody needs. What is in small packs is written again.
+    let third = TreeWriter::packed(tempfile().unwrap(), Lender::of(&second), Stack::default());
+    for (index, is_lent) in [(1, false), (2, true)] {
+        let Kind::File { size_bytes, content } = second.entries.entry(index).kind else { panic!("a file") };
+        let slot = third.file_slot(path("only").as_path(), &changed).unwrap();
+        assert_eq!(slot.reuse(WrittenFile { size_bytes, content }).is_ok(), is_lent);
+    }
+    let packs = third.finish().unwrap().packed.unwrap().packs;
+    assert_eq!(packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512 + 2 * 1368 * 512]);
+    let without_b = TreeWriter::packed(Arc::clone(&delta), Lender::of(&second), Stack::default());
+    let slot = without_b.file_slot(path("c").as_path(), &changed).unwrap();
+    let Kind::File { size_bytes, content } = second.entries.entry(4).kind else { panic!("a file") };
     assert!(slot.reuse(WrittenFile { size_bytes, content }).is_ok());
-    let finished = writer.finish().unwrap();
-    let packed = finished.packed.unwrap();
-    assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512]);
-    assert_same(&layer("f /only changed").layer, &packed_layer(&finished.entries, &packed, &third));
+    let finished = without_b.finish().unwrap();
+    let last = packed_layer(&finished.entries, &finished.packed.unwrap(), &delta);
+    let fourth = TreeWriter::packed(tempfile().unwrap(), Lender::of(&last), Stack::default());
+    let slot = fourth.file_slot(path("c").as_path(), &changed).unwrap();
+    assert!(slot.reuse(WrittenFile { size_bytes, content }).is_err(), "half of the pack is of no use any more");
 }
