@@ -191,8 +191,10 @@ impl Engine {
         let networks = Networks::default();
         let network = networks.enter(request.network)?;
         spec.network = network.network().map_err(Error::file("open", Path::new("network namespace")))?;
-        spec.mounts.extend(network_files(&hostname, &request.extra_hosts, &network));
-        spec.mounts.push(Mount::text("/etc/hostname", format!("{hostname}\n")));
+        let files = network_files(&hostname, &request.extra_hosts, &network);
+        let files = files.into_iter().chain([Mount::text("/etc/hostname", format!("{hostname}\n"))]);
+        // A container, unlike a step, may write to them.
+        spec.mounts.extend(files.map(|mount| Mount { access: Access::ReadWrite, ..mount }));
         spec.hostname = Some(hostname);
         for volume in &request.volumes {
             if !volume.source.exists() {

@@ -8,6 +8,7 @@ mod archives;
 mod build;
 mod build_errors;
 mod cache;
+mod confinement;
 mod containers;
 mod copy;
 mod debian;

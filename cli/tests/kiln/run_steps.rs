@@ -1,6 +1,7 @@
 //! `RUN`, line by line of the specification (section 1.9): scripts, environment, mounts, secrets.
 
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::world::World;
@@ -55,7 +56,7 @@ fn a_step_that_changes_nothing_makes_a_layer_with_nothing_in_it() {
     world.write("copy/Dockerfile", "FROM busybox AS b\nFROM scratch\nCOPY --from=b /bin/busybox /\n");
     world.build(&["-o", "ctx", "copy"]);
     world.build(&["-t", "app", "-o", "type=tar,dest=files.tar", "ctx"]);
-    let listed = std::process::Command::new("tar").args(["-tf", world.path("files.tar").to_str().unwrap()]).output();
+    let listed = Command::new("tar").args(["-tf", world.path("files.tar").to_str().unwrap()]).output();
     assert_eq!(String::from_utf8(listed.unwrap().stdout).unwrap(), "bin/\nbin/busybox\n");
     world.build(&["-t", "app", "ctx"]);
     assert_eq!(world.ok(&["inspect", "-f", "{{len .RootFS.Layers}}", "app"]), "2\n");
@@ -224,7 +225,7 @@ fn a_secret_is_written_nowhere() {
     let output = world.build(&["--secret", "id=s,src=s", "-t", "app", "ctx"]);
     assert!(!output.contains(SECRET));
     std::fs::remove_file(world.path("s")).unwrap();
-    let found = std::process::Command::new("grep").args(["-ral", SECRET, "."]).current_dir(world.path("")).output();
+    let found = Command::new("grep").args(["-ral", SECRET, "."]).current_dir(world.path("")).output();
     assert_eq!(String::from_utf8(found.unwrap().stdout).unwrap(), "", "in the store");
     for args in [&["history", "--no-trunc", "app"][..], &["inspect", "app"], &["builds", "ls"], &["builds", "logs"]] {
         assert!(!world.ok(args).contains(SECRET), "{args:?}");
@@ -268,7 +269,9 @@ fn a_command_that_fails_is_told_with_its_code() {
 #[test]
 fn security_has_to_be_allowed_to_be_given_up() {
     let world = World::new();
-    let lines = "RUN --security=insecure grep CapBnd /proc/self/status > /out && grep Seccomp: /proc/self/status >> /out && mount -t tmpfs none /mnt\n\
+    let lines = "RUN [ ! -e /dev/fuse ] && [ ! -e /dev/loop-control ]\n\
+                 RUN --security=insecure [ -c /dev/fuse ] && [ -c /dev/loop-control ] && [ -b /dev/loop0 ] && [ -c /dev/net/tun ] && dmesg > /dev/null\n\
+                 RUN --security=insecure grep CapBnd /proc/self/status > /out && grep Seccomp: /proc/self/status >> /out && mount -t tmpfs none /mnt\n\
                  RUN --security=sandbox grep CapBnd /proc/self/status >> /out";
     assert_eq!(failure(&world, &[], lines), "entitlement security.insecure is not allowed");
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -303,4 +306,33 @@ fn a_linked_copy_resets_the_mode_of_its_directories() {
     world.write("ctx/a", "a");
     let lines = "RUN mkdir /t && chmod 1777 /t\nCOPY a /t/x/\nRUN stat -c %a /t > /out\nCOPY --link a /t/y/\nRUN stat -c %a /t >> /out";
     check_with(&world, &[], lines, "cat /out", "1777\n755\n");
+}
+
+#[test]
+fn what_is_written_arrives_whole_whatever_it_is() {
+    let world = World::new();
+    let script = "printf 'bin\\000\\377ary\\n'; head -c 3000000 /dev/zero | tr '\\0' x; echo; printf 'no end'; echo last >&2; sh -c 'echo dying; kill -9 $$'; exit 5";
+    world.write("ctx/Dockerfile", format!("FROM busybox\nRUN {script}\n"));
+    let ended = world.kiln(&["build", "--progress", "plain", "ctx"]);
+    assert_eq!(ended.code, 1);
+    for text in ["bin", "ary", "no end", "last", "dying"] {
+        assert!(ended.stderr.contains(text), "{text}");
+    }
+    let logs = world.ok(&["builds", "logs"]);
+    assert_eq!(logs.matches('x').count().max(3_000_000), logs.matches('x').count(), "all of a long line is kept");
+}
+
+#[test]
+fn a_gibibyte_of_output_neither_blocks_nor_fills_memory() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox\nRUN head -c 1073741824 /dev/zero; echo done > /out\n");
+    let kiln = world.command(&[]);
+    let mut limited = Command::new("sh");
+    // With more than 400 MB of its own, it would fail.
+    limited
+        .args(["-c", "ulimit -d 400000; exec $KILN build --progress quiet -t app ctx"])
+        .env("KILN", kiln.get_program());
+    limited.env("KILN_ROOT", world.store()).current_dir(world.path(""));
+    assert!(limited.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
+    assert_eq!(world.in_image("app", "cat /out"), "done\n");
 }

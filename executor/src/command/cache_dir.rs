@@ -54,10 +54,10 @@ fn find(store: &Store, cache: &CacheMount, seed: Option<&Seed>) -> Result<Option
     for number in 0..dirs {
         let mut id = cache.id.clone();
         if let Some(seed) = seed {
-            id.push_str(&format!("\n{}", seed.digest));
+            id.push_str(&format!(" from {}", seed.digest));
         }
         if number > 0 {
-            id.push_str(&format!("\n{number}"));
+            id.push_str(&format!(" copy {number}"));
         }
         let mut failure = None;
         let fill = |dir: &Path| fill(dir, cache, seed).map_err(|error| note(&mut failure, error));

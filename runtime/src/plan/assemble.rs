@@ -90,10 +90,10 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
     let (rlimits, warnings) = plan_rlimits(kernel, spec.rlimits)?;
     let identity = plan_identity(kernel, spec.identity, &spec.security, filter)?;
 
-    let mut devices = devices::make()?;
+    let paths = spec.security.system_paths;
+    let mut devices = devices::make(paths)?;
     let terminals = devices::make_terminals()?;
     let (streams, ends) = streams::open(spec.stdio, &devices, &terminals, identity.uid)?;
-    let paths = spec.security.system_paths;
     let (sealed, attributes) = match paths {
         SystemPaths::Masked => (Some(seal(&mut devices, masked)?), MountAttrFlags::MOUNT_ATTR_NODEV),
         SystemPaths::Open => (None, MountAttrFlags::empty()),

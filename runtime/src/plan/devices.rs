@@ -1,5 +1,6 @@
-//! `/dev`: a directory in memory with the six devices that every container has, and its terminals.
+//! `/dev`: a directory in memory with the six devices that every container has, and its terminals. Who is not confined has a few more.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -8,10 +9,24 @@ use rustix::mount::MountAttrFlags;
 
 use crate::error::CreateError;
 use crate::memory;
+use crate::spec::SystemPaths;
 
 /// The devices, with their numbers: those that Docker lets every container open.
 const NODES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+/// What BuildKit adds for who is not confined: for the log, for file systems and disks made of files, for virtual machines and networks.
+const OPEN_NODES: [(&str, u32, u32); 6] = [
+    ("kmsg", 1, 11),
+    ("cuse", 10, 203),
+    ("fuse", 10, 229),
+    ("kvm", 10, 232),
+    ("net/tun", 10, 200),
+    ("loop-control", 10, 237),
+];
+const LOOP_MAJOR: u32 = 7;
+/// How many disks made of files there are nodes for beyond those that the machine has.
+const LOOPS_FREE: usize = 10;
+const BLOCK_DEVICES: &str = "/sys/block";
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -33,13 +48,17 @@ pub(super) struct Devices {
 }
 
 /// Makes `/dev`.
-pub(super) fn make() -> Result<Devices, CreateError> {
+pub(super) fn make(paths: SystemPaths) -> Result<Devices, CreateError> {
     let failed = |name: &'static str| move |source: io::Error| CreateError::Device { name, source };
     let mount =
         memory::tmpfs_with(Some(SIZE_BYTES), 0o755, MountAttrFlags::MOUNT_ATTR_NOSUID).map_err(failed("/dev"))?;
     let mut nodes = Vec::new();
     for (name, major, minor) in NODES {
-        nodes.push(make_node(&mount, name, makedev(major, minor)).map_err(failed(name))?);
+        let made = make_node(&mount, name, FileType::CharacterDevice, makedev(major, minor));
+        nodes.push(made.map_err(failed(name))?);
+    }
+    if paths == SystemPaths::Open {
+        add_open_nodes(&mount)?;
     }
     for (name, target) in LINKS {
         symlinkat(target, &mount, name).map_err(|err| failed(name)(err.into()))?;
@@ -50,9 +69,24 @@ pub(super) fn make() -> Result<Devices, CreateError> {
     Ok(Devices { mount, nodes })
 }
 
-fn make_node(dir: &OwnedFd, name: &str, device: u64) -> io::Result<OwnedFd> {
+fn add_open_nodes(dev: &OwnedFd) -> Result<(), CreateError> {
+    let failed = |name: &'static str| move |source: io::Error| CreateError::Device { name, source };
+    memory::make_dir(dev, "net", 0o755).map_err(failed("net"))?;
+    for (name, major, minor) in OPEN_NODES {
+        make_node(dev, name, FileType::CharacterDevice, makedev(major, minor)).map_err(failed(name))?;
+    }
+    let is_loop = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("loop");
+    let loops = fs::read_dir(BLOCK_DEVICES).map_or(0, |dir| dir.flatten().filter(is_loop).count());
+    for number in 0..loops + LOOPS_FREE {
+        let device = makedev(LOOP_MAJOR, number as u32);
+        make_node(dev, &format!("loop{number}"), FileType::BlockDevice, device).map_err(failed("loop"))?;
+    }
+    Ok(())
+}
+
+fn make_node(dir: &OwnedFd, name: &str, kind: FileType, device: u64) -> io::Result<OwnedFd> {
     let mode = Mode::from_raw_mode(0o666);
-    mknodat(dir, name, FileType::CharacterDevice, mode, device)?;
+    mknodat(dir, name, kind, mode, device)?;
     // The process' umask has had its way with the mode.
     chmodat(dir, name, mode, AtFlags::empty())?;
     Ok(openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)

@@ -80,6 +80,7 @@ impl<'a> Planner<'a> {
                 self.take(whole, &subpath, &target)?
             }
             MountSource::File { contents, mode, uid, gid } => {
+                attributes |= MountAttrFlags::MOUNT_ATTR_NOSUID;
                 let file = self.make_file(&contents, mode, uid, gid);
                 file.map_err(|source| CreateError::Memory { target: target.clone(), source })?
             }
