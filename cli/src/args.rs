@@ -16,7 +16,7 @@ pub(crate) use call::{Call, Form, Method};
 pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
 };
-pub(crate) use disk::{CachePruneArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
+pub(crate) use disk::{CachePruneArgs, CheckArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
 
 /// Build, run and ship container images, without a daemon
 #[derive(Debug, Parser)]
@@ -138,6 +138,8 @@ pub(crate) enum SystemCommand {
     Df(DfArgs),
     /// Remove what nothing needs
     Prune(PruneArgs),
+    /// Look whether everything in the store is as it was written
+    Check(CheckArgs),
 }
 
 /// How registries are reached, and what is shown meanwhile.

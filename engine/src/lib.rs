@@ -3,6 +3,7 @@
 //! **Invariant:** never knows a wire format or a terminal.
 
 pub mod build;
+pub mod check;
 pub mod disk;
 mod engine;
 mod error;

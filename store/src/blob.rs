@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use oci::{Digest, Hasher};
 
+use crate::draft::{discard, list};
 use crate::{Store, StoreError, condemned, fault};
 
 impl Store {
@@ -14,6 +15,17 @@ impl Store {
         let path = self.drafts()?.unused_path();
         let file = File::create_new(&path).map_err(StoreError::file("create", &path))?;
         Ok(BlobWriter { store: self.clone(), path, file, hasher: Hasher::new(), size_bytes: 0, committed: false })
+    }
+
+    /// Returns the digests of all blobs, sorted.
+    pub fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        let digest = |path: PathBuf| Digest::from_hex(path.file_name()?.to_str()?);
+        Ok(list(&self.layout().blobs())?.into_iter().filter_map(digest).collect())
+    }
+
+    /// Removes a blob that is not what its name says.
+    pub fn remove_damaged_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        discard(self.layout(), &self.layout().blob(digest))
     }
 
     /// Takes a blob off the list of deleted ones, if it is there.

@@ -120,6 +120,14 @@ impl StoreError {
         move |source| Self::Entries { id, source }
     }
 
+    /// Returns the layer whose files are not what its record says, if that is what is wrong.
+    pub fn damaged_layer(&self) -> Option<crate::LayerId> {
+        match self {
+            Self::LayerMissing { id, .. } | Self::Entries { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Tells whether the disk is full, so that callers can say what to do about it.
     pub fn is_disk_full(&self) -> bool {
         match self {

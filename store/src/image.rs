@@ -130,6 +130,27 @@ impl Store {
         self.meta().read(names_of)
     }
 
+    /// Forgets that layers are in this store: images that have them are without from now on, until they are fetched again. Returns those images.
+    pub fn forget_image_layers(&self, layers: &BTreeSet<LayerId>) -> Result<Vec<Digest>, StoreError> {
+        self.meta().write(|writer| {
+            let mut changed = Vec::new();
+            for (key, mut image) in writer.reader().records::<ImageRecord>(IMAGES)? {
+                let mut has_any = false;
+                for layer in &mut image.layers {
+                    if let Some(record) = layer.layer.take_if(|record| layers.contains(&record.id)) {
+                        layer.origin = layer.origin.take().or(record.origin);
+                        has_any = true;
+                    }
+                }
+                if has_any {
+                    writer.put_record(IMAGES, &key, &image)?;
+                    changed.push(image.id);
+                }
+            }
+            Ok(changed)
+        })
+    }
+
     /// Removes a name, and tells whether there was one. The images behind it stay.
     pub fn remove_name(&self, reference: &Reference) -> Result<bool, StoreError> {
         self.meta().write(|writer| writer.delete(NAMES, reference.to_string().as_bytes()))

@@ -49,6 +49,13 @@ pub(crate) struct CachePruneArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Forget what is damaged, so that it is fetched or made again
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ImagePruneArgs {
     /// Remove every image that no container needs, not only those without names
     #[arg(short, long)]

@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use engine::check::{Damage, Remedy, Repair};
 use engine::disk::{CachePrune, DiskRecord, Filter, Limits};
 use oci::Timestamp;
 use serde_json::{Value, json};
 
 use super::print;
 use super::system::{SIZE_DIGITS, is_confirmed};
-use crate::args::{CachePruneArgs, Cli, DuArgs};
+use crate::args::{CachePruneArgs, CheckArgs, Cli, DuArgs};
 use crate::format::list::List;
 use crate::format::quantity::{human_duration, human_size};
 use crate::{parse, settings};
@@ -67,6 +68,30 @@ pub(super) fn prune(cli: &Cli, args: &CachePruneArgs) -> anyhow::Result<ExitCode
     }
     text.push_str(&format!("Total:\t{}\n", size_of(removed.iter())));
     print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn check(cli: &Cli, args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let repair = if args.repair { Repair::Forget } else { Repair::Nothing };
+    let report = settings::open_engine(cli, None)?.check(repair)?;
+    let remedy = |remedy| match remedy {
+        Remedy::Fetch => "it is fetched again when it is needed",
+        Remedy::Build => "the next build makes it again",
+        Remedy::BuildImage => "the images that need it have to be built or loaded again",
+    };
+    let mut text = String::new();
+    for Damage { what, reason, remedy: how } in &report.damages {
+        text.push_str(&format!("{what}: {reason}\n"));
+        if args.repair {
+            text.push_str(&format!("  forgotten: {}\n", remedy(*how)));
+        }
+    }
+    let count = report.damages.len();
+    text.push_str(&format!("Checked {} layers and {} blobs: {count} damaged\n", report.layers, report.blobs));
+    print(&text)?;
+    if count > 0 && !args.repair {
+        bail!("the store is damaged: `kiln system check --repair` has what is damaged fetched or made again");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Prune(args) | Command::Builder(BuilderCommand::Prune(args)) => disk::prune(&cli, args),
         Command::Image(ImageCommand::Prune(args)) => system::prune_images(&cli, args),
         Command::Container(ContainerCommand::Prune(args)) => system::prune_containers(&cli, args),
+        Command::System(SystemCommand::Check(args)) => disk::check(&cli, args),
         Command::System(SystemCommand::Df(args)) => system::df(&cli, args),
         Command::System(SystemCommand::Prune(args)) => system::prune(&cli, args),
         Command::Version => {

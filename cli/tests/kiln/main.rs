@@ -11,6 +11,7 @@ mod cache;
 mod confinement;
 mod containers;
 mod copy;
+mod damage;
 mod debian;
 mod disk;
 mod export;

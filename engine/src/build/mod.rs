@@ -14,7 +14,7 @@ mod steps;
 mod survey;
 mod why;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,6 +36,7 @@ pub use remote::{Received, Upload};
 pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
 pub use survey::{Hidden, StepFiles, Survey};
 
+use crate::check::damaged_layer;
 use crate::event_sink::EventSink;
 use crate::export::{self, ExportRequest};
 use crate::history::Recording;
@@ -45,6 +46,9 @@ use lowering::Lowering;
 use result::BuiltImage;
 use steps::StepTranslator;
 use why::Past;
+
+/// How many damaged layers a build finds and has made again before it gives up.
+const DAMAGED_LAYERS_MAX: usize = 8;
 
 /// What a build came to.
 #[derive(Clone, Debug)]
@@ -67,7 +71,13 @@ impl Engine {
     ) -> Result<BuildOutcome, Error> {
         let recording = Recording::begin(&self.store.history_dir(), request);
         let recorded = recording.record(events);
-        let result = self.build_recorded(request, &recorded, &recording, cancel).await;
+        let mut result = self.build_recorded(request, &recorded, &recording, cancel).await;
+        for _ in 0..DAMAGED_LAYERS_MAX {
+            let Some(layer) = result.as_ref().err().and_then(damaged_layer) else { break };
+            steps::damage_trouble(&recorded, layer);
+            self.forget_layers(&BTreeSet::from([layer]))?;
+            result = self.build_recorded(request, &recorded, &recording, cancel).await;
+        }
         if let Some(error) = recording.end(&result) {
             steps::history_trouble(events, &error);
         }

@@ -7,7 +7,7 @@ use executor::ExecError;
 use llb::{Graph, Source, VertexId};
 use oci::{Digest, Timestamp};
 use solver::{StepEvent, StepKeys};
-use store::StoreError;
+use store::{LayerId, StoreError};
 
 use crate::event::{Event, Outcome, StepFinished, StepStarted, Warning};
 use crate::event_sink::EventSink;
@@ -122,6 +122,14 @@ pub(crate) fn network_trouble(events: &EventSink, trouble: &(dyn std::error::Err
     let short = format!("the network of the steps was not taken down as it should be: {}", chain(trouble));
     let step = Digest::of(b"[internal] network");
     let (detail, url) = ("the next build that needs a network tries again".to_owned(), String::new());
+    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
+}
+
+/// Says that a layer is not what it was, and that the build begins anew without it.
+pub(crate) fn damage_trouble(events: &EventSink, layer: LayerId) {
+    let short = format!("layer {layer} is damaged: it is made again");
+    let step = Digest::of(b"[internal] store");
+    let (detail, url) = ("`kiln system check` looks whether anything else is".to_owned(), String::new());
     events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
 }
 
