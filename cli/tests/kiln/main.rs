@@ -19,6 +19,7 @@ mod faults;
 mod history;
 mod images;
 mod interrupt;
+mod keys;
 mod layers;
 mod network;
 mod power;

@@ -12,7 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use layer::{EntryPathBuf, KindBuf, Tree, XattrsBuf};
 use llb::pattern::{Ignore, Verdict};
-use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, FileType, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, flistxattr_query, readlinkat, statx,
+};
 use rustix::io::Errno;
 
 use super::scope::{Place, Reach, Scope};
@@ -31,7 +33,15 @@ pub(super) fn walk(root: &Path, tree: &Tree, ignore: &Ignore, scope: &mut Scope)
         let itself = walker.root()?;
         let start = Pending { path: EntryPathBuf::default(), reach: scope.root(), verdict: Verdict::default() };
         let failed = Mutex::new(None);
-        rayon::scope(|threads| walker.directory(threads, start, &failed));
+        // The first one here: most contexts have few directories, and starting the other threads takes longer than reading it.
+        let below = walker.read(start)?;
+        if !below.is_empty() {
+            rayon::scope(|threads| {
+                below.into_iter().for_each(|pending| {
+                    threads.spawn(|threads| walker.directory(threads, pending, &failed));
+                });
+            });
+        }
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
@@ -238,7 +248,7 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 /// Returns the attributes of an open file or directory that layers keep.
 pub(super) fn xattrs(file: impl AsFd) -> Option<XattrsBuf> {
     // Hardly any file has some.
-    let length = flistxattr(&file, &mut [] as &mut [u8]).ok().filter(|length| *length > 0)?;
+    let length = flistxattr_query(&file).ok().filter(|length| *length > 0)?;
     let mut names = vec![0; XATTR_BYTES_MAX.max(length)];
     let length = flistxattr(&file, &mut names[..]).ok()?;
     let mut value = vec![0; XATTR_BYTES_MAX];
