@@ -41,6 +41,7 @@ test: compiler roots
 
 bench: $(KILN) roots
 	fixtures/packages.sh hyperfine
+	cargo bench --package solver
 	fixtures/bench.sh $(KILN) $(ROOTS)
 
 lint:

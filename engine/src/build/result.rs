@@ -42,35 +42,35 @@ impl Engine {
 
     /// Returns the records of a snapshot's layers, all with the digests of their tars, and makes sure that the store keeps them.
     async fn complete_layers(&self, snapshot: &Snapshot) -> Result<Vec<LayerRecord>, Error> {
-        let mut digests = Vec::with_capacity(snapshot.layers.len());
-        for layer in snapshot.layers.iter() {
+        let mut records = Vec::with_capacity(snapshot.layers.len());
+        let mut digests = Vec::new();
+        for (place, layer) in snapshot.layers.iter().enumerate() {
             let record = layer.record().await.map_err(executor::ExecError::from)?;
-            let (layer, known) = (layer.clone(), record.diff_id.is_some());
-            digests.push(tokio::task::spawn_blocking(move || match known {
-                true => Ok((layer, LayerRecord::clone(&record), false)),
-                false => with_tar_digest(layer, &record),
-            }));
+            records.push(LayerRecord::clone(&record));
+            if record.diff_id.is_none() {
+                let layer = layer.clone();
+                // A thread only where there is something to do: a build that finds everything starts none.
+                digests.push((place, tokio::task::spawn_blocking(move || with_tar_digest(&layer, &record))));
+            }
         }
-        let (mut layers, mut is_new) = (Vec::with_capacity(digests.len()), false);
-        for digest in digests {
-            let joined = digest.await.map_err(|error| Error::Bug(error.to_string()))?;
-            let (layer, record, changed) = joined?;
-            is_new |= changed;
-            layers.push((layer, record));
+        let is_new = !digests.is_empty();
+        for (place, digest) in digests {
+            records[place] = digest.await.map_err(|error| Error::Bug(error.to_string()))??;
         }
         if is_new {
+            let layers: Vec<(Layer, LayerRecord)> = snapshot.layers.iter().cloned().zip(records.clone()).collect();
             self.store.put_layers(&layers, |_| Ok(()))?;
         }
-        Ok(layers.into_iter().map(|(_, record)| record).collect())
+        Ok(records)
     }
 }
 
-fn with_tar_digest(layer: Layer, record: &LayerRecord) -> Result<(Layer, LayerRecord, bool), Error> {
+fn with_tar_digest(layer: &Layer, record: &LayerRecord) -> Result<LayerRecord, Error> {
     let opened = layer.open()?;
     let exported = export_layer(&opened, TarOptions::LAYER, std::io::sink());
     let exported = exported.map_err(|source| Error::Export { id: layer.id(), source })?;
     let (diff_id, tar_bytes) = (Some(exported.digest), Some(exported.size_bytes));
-    Ok((layer, LayerRecord { diff_id, tar_bytes, ..record.clone() }, true))
+    Ok(LayerRecord { diff_id, tar_bytes, ..record.clone() })
 }
 
 /// Fills in what only the finished steps tell; see [`PlanResult`].
