@@ -3,6 +3,7 @@
 //! `cargo bench -p solver`
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -59,19 +60,26 @@ impl Executor for Nothing {
     }
 }
 
+/// Results by key, and the operations that have any.
 #[derive(Default)]
-struct Memory(Mutex<(HashMap<Digest, Vec<Digest>>, BTreeSet<Digest>)>);
+struct Known {
+    results: HashMap<Digest, Vec<Digest>>,
+    ops: BTreeSet<Digest>,
+}
+
+#[derive(Default)]
+struct Memory(Mutex<Known>);
 
 impl Cache for Memory {
     type Snapshot = Digest;
     type Lock = ();
 
     fn find(&self, key: &Digest) -> Option<Found<Digest>> {
-        self.0.lock().ok()?.0.get(key).cloned().map(|outputs| Found { outputs })
+        self.0.lock().ok()?.results.get(key).cloned().map(|outputs| Found { outputs })
     }
 
     fn knows(&self, op: &Digest) -> bool {
-        self.0.lock().is_ok_and(|known| known.1.contains(op))
+        self.0.lock().is_ok_and(|known| known.ops.contains(op))
     }
 
     async fn lock(&self, _: &Digest, _: &CancellationToken) -> Option<()> {
@@ -83,8 +91,8 @@ impl Cache for Memory {
     async fn record(&self, record: Record<Digest>) -> Vec<Digest> {
         let outputs: Vec<Digest> = record.outputs.into_iter().map(|(output, _)| output).collect();
         if let Ok(mut known) = self.0.lock() {
-            known.0.insert(record.definition, outputs.clone());
-            known.1.insert(record.op);
+            known.results.insert(record.definition, outputs.clone());
+            known.ops.insert(record.op);
         }
         outputs
     }
@@ -147,10 +155,11 @@ fn main() -> ExitCode {
     let bytes = (peak_bytes() - before) / USUAL as u64;
     let (usual, large) = (least(USUAL), least(LARGE));
     let growth = large[0].as_secs_f64() / usual[0].as_secs_f64();
-    let mut is_over = false;
+    let (mut is_over, mut out) = (false, std::io::stdout());
     let mut row = |name: &str, figure: String, is_within: bool| {
         is_over |= !is_within;
-        println!("{name:<56} {figure:>10}  {}", if is_within { "within" } else { "OVER" });
+        let verdict = if is_within { "within" } else { "OVER" };
+        writeln!(out, "{name:<56} {figure:>10}  {verdict}").expect("somebody reads it");
     };
     row("nothing cached, a vertex of 10,000", format!("{:.1?}", usual[0]), usual[0] < VERTEX_MAX);
     row("all cached, a vertex of 10,000", format!("{:.1?}", usual[1]), usual[1] < VERTEX_MAX);
