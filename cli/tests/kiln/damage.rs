@@ -77,8 +77,12 @@ fn what_was_pulled_is_pulled_again() {
     image(&[&[("etc/motd", "hello")]]).push(&registry, "app", "latest");
     let name = format!("{}/app:latest", registry.host());
     world.ok(&["pull", &name]);
-    let layer = layer_with(&world, "etc/motd");
-    std::fs::write(layer.join("fs/etc/motd"), "olleh").unwrap();
+    let layer = std::fs::read_dir(world.store().join("layers")).unwrap().next().unwrap().unwrap().path();
+    let pack = std::fs::read_dir(layer.join("packs")).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&pack).unwrap();
+    let place = bytes.windows(5).position(|window| window == b"hello").unwrap();
+    let file = std::fs::File::options().write(true).open(&pack).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"olleh", place as u64).unwrap();
     let blob = std::fs::read_dir(world.store().join("blobs/sha256")).unwrap().next().unwrap().unwrap();
     std::fs::write(blob.path(), "nonsense").unwrap();
     let repaired = world.ok(&["system", "check", "--repair"]);

@@ -50,6 +50,13 @@ fn bytes(text: &str) -> f64 {
 #[test]
 fn the_sum_is_what_the_file_system_says() {
     let world = world();
+    // Layers that share the bytes of a file.
+    world.write("shared/file", vec![b'x'; 1 << 20]);
+    world.write(
+        "shared/Dockerfile",
+        "FROM scratch AS a\nCOPY file /a\nFROM scratch\nCOPY --from=a /a /b\nCOPY --from=a /a /c\n",
+    );
+    world.build(&["-t", "shared", "shared"]);
     world.ok(&["run", "busybox", "sh", "-c", "dd if=/dev/zero of=/x bs=1M count=1 2>/dev/null"]);
     let shown = world.ok(&["du"]);
     let total = shown.lines().find_map(|line| line.strip_prefix("Total:")).unwrap().trim();
