@@ -18,6 +18,9 @@ pub(crate) use builds::{
 };
 pub(crate) use disk::{CachePruneArgs, CheckArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
 
+/// How often a step can be asked to be run again.
+const STEP_RETRIES_MAX: i64 = 100;
+
 /// Build, run and ship container images, without a daemon
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, disable_help_subcommand = true, infer_long_args = false)]
@@ -240,6 +243,14 @@ pub(crate) struct BuildArgs {
     /// Limit of every step
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<String>,
+
+    /// Time after which a RUN is stopped and fails, such as 90s or 5m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) step_timeout: Option<String>,
+
+    /// How often a RUN that fails is run again, each time on a clean layer
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=STEP_RETRIES_MAX))]
+    pub(crate) step_retries: u32,
 
     /// Steps to run at the same time, at most
     #[arg(long, value_name = "N")]

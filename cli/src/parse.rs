@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::env;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, Ulimit};
+use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, StepLimits, Ulimit};
 use oci::{Platform, Reference};
 
 /// Parses names of images; the text of the error is Docker's.
@@ -127,9 +128,18 @@ pub(crate) fn size_bytes(text: &str) -> anyhow::Result<u64> {
 }
 
 /// Parses a span of time such as `24h`, as filters have it.
-pub(crate) fn age(text: &str) -> anyhow::Result<std::time::Duration> {
+pub(crate) fn age(text: &str) -> anyhow::Result<Duration> {
     engine::disk::parse_duration(text)
         .ok_or_else(|| anyhow!("invalid filter 'until={text}': expected a span of time such as 24h"))
+}
+
+/// Parses how long a step may take, as Go writes spans of time, and how often it may be run again.
+pub(crate) fn step_limits(timeout: Option<&str>, retries_max: u32) -> anyhow::Result<StepLimits> {
+    let parse = |text: &str| {
+        let time = engine::disk::parse_duration(text).filter(|time| !time.is_zero());
+        time.ok_or_else(|| anyhow!("invalid step-timeout \"{text}\": expected a span of time such as 90s or 5m"))
+    };
+    Ok(StepLimits { timeout: timeout.map(parse).transpose()?, retries_max })
 }
 
 /// Parses `name=soft[:hard]`; -1 is unlimited.

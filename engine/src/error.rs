@@ -302,6 +302,9 @@ fn exec_hint(error: &ExecError) -> Option<String> {
         ExecError::NotFound { path, is_ignored: true, .. } => {
             Some(format!("`{path}` exists, but the ignore file leaves it out"))
         }
+        ExecError::TimedOut { .. } => {
+            Some("give steps more time with `--step-timeout`, or run them again with `--step-retries`".to_owned())
+        }
         ExecError::Registry(source) => source.hint(),
         _ => None,
     }

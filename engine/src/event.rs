@@ -20,6 +20,8 @@ pub enum Event {
     Finished(StepFinished),
     /// Something the user should know; the build goes on.
     Warning(Warning),
+    /// What a step's command used; comes before its end.
+    Usage(StepUsage),
     /// Why a step ran; comes after all steps have ended.
     Reason(StepReason),
 }
@@ -122,6 +124,25 @@ pub struct Warning {
     pub url: String,
     /// The place in a file.
     pub excerpt: Option<Excerpt>,
+}
+
+/// What a step's command used, in all of its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepUsage {
+    /// The step.
+    pub step: Digest,
+    /// Time that programs took, in millionths of a second.
+    pub cpu_user_micros: u64,
+    /// Time that the kernel took for them, in millionths of a second.
+    pub cpu_system_micros: u64,
+    /// The most memory that was in use; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
+    /// The size of the files of the layer that it left; `None` where it left none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+    /// How often it was run.
+    pub attempts: u32,
 }
 
 /// Why a step ran.

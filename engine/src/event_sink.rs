@@ -1,12 +1,13 @@
 //! Telling what happens, with the engine's own work shown as steps like any other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use executor::Report;
 use oci::{Digest, Timestamp};
 
 use crate::chain;
-use crate::event::{Event, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, Stream, Warning};
+use crate::event::{Event, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, StepUsage, Stream, Warning};
 
 /// Takes events in the order in which they happen; cheap to clone. It must not block for long.
 #[derive(Clone)]
@@ -49,6 +50,7 @@ impl EventSink {
             Report::Warning { step, short, detail } => {
                 Event::Warning(Warning { step, short, detail, url: String::new(), excerpt: None })
             }
+            Report::Usage { step, usage } => Event::Usage(step_usage(step, &usage)),
             Report::Internal { step, name, is_done: false } => {
                 Event::Started(StepStarted { step, name, inputs: Vec::new(), at })
             }
@@ -56,6 +58,18 @@ impl EventSink {
                 Event::Finished(StepFinished { step, name, outcome: Outcome::Done, at })
             }
         });
+    }
+}
+
+fn step_usage(step: Digest, usage: &executor::Usage) -> StepUsage {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    StepUsage {
+        step,
+        cpu_user_micros: micros(usage.cpu_user),
+        cpu_system_micros: micros(usage.cpu_system),
+        memory_peak_bytes: usage.memory_peak_bytes,
+        written_bytes: usage.written_bytes,
+        attempts: usage.attempts,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use layer::tree::TreeError;
 use layer::unpack::UnpackError;
@@ -18,6 +19,14 @@ pub enum ExecError {
         command: String,
         /// The exit code; 128 and the signal's number where a signal ended it.
         code: i32,
+    },
+    /// The command took longer than it may, and was killed.
+    #[error("process \"{command}\" did not complete successfully: killed after {limit:?}, the time limit of a step")]
+    TimedOut {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// How long it may take.
+        limit: Duration,
     },
     /// The sandbox of a command could not be made.
     #[error("cannot prepare a sandbox for \"{command}\"")]
@@ -278,6 +287,15 @@ pub enum ExecError {
 }
 
 impl ExecError {
+    /// Returns in a few words how the command itself failed; `None` where something else did, which would fail again.
+    pub(crate) fn failure_of_command(&self) -> Option<String> {
+        match self {
+            Self::Process { code, .. } => Some(format!("exit code: {code}")),
+            Self::TimedOut { limit, .. } => Some(format!("killed after {limit:?}")),
+            _ => None,
+        }
+    }
+
     /// Returns a closure that says what was to be done to which file.
     pub(crate) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> Self {
         let path = path.to_owned();

@@ -305,6 +305,7 @@ impl<'a> Executor<'a> {
             bound,
             seeds,
             networks: self.sources.networks.clone(),
+            limits: self.sources.limits,
         };
         command.run(cancel).await
     }

@@ -21,6 +21,7 @@ mod seen;
 mod select;
 mod sources;
 
+pub use command::StepLimits;
 pub use context::{Context, HiddenFile, TakenFile};
 pub use error::ExecError;
 pub use executor::{Executor, Secrets};
@@ -28,6 +29,6 @@ pub use file::make_working_dir;
 pub use image::{Fetcher, import_layer};
 pub use ladder::{Ladder, Rung, RungParseError, Standing};
 pub use network::{Entered, HOST_GATEWAY, Networks};
-pub use report::{Report, Reporter, Stream};
+pub use report::{Report, Reporter, Stream, Usage};
 pub use seen::SeenFile;
 pub use sources::{Remote, Sources};

@@ -1,6 +1,7 @@
 //! What a step tells while it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci::Digest;
 
@@ -38,6 +39,13 @@ pub enum Report {
         /// More of it.
         detail: String,
     },
+    /// What the step's command used; comes once, when the last attempt has ended.
+    Usage {
+        /// The step.
+        step: Digest,
+        /// What it used.
+        usage: Usage,
+    },
     /// Work that belongs to no step of the graph began or ended: reading the build context.
     Internal {
         /// Names the work: the digest of `name`.
@@ -56,6 +64,30 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+/// What a command used, in all of its attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time that programs took.
+    pub cpu_user: Duration,
+    /// Time that the kernel took for them.
+    pub cpu_system: Duration,
+    /// The most memory that was in use; `None` where that is not known.
+    pub memory_peak_bytes: Option<u64>,
+    /// The size of the files of the layer that it left; `None` where it left none.
+    pub written_bytes: Option<u64>,
+    /// How often it was run.
+    pub attempts: u32,
+}
+
+impl Usage {
+    /// Takes one more attempt into account.
+    pub(crate) fn add(&mut self, attempt: &runtime::Usage) {
+        self.cpu_user += attempt.cpu_user;
+        self.cpu_system += attempt.cpu_system;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(attempt.memory_peak_bytes);
+    }
 }
 
 /// Takes reports; it must not block for long. Cheap to clone.

@@ -18,7 +18,7 @@ use crate::git::{self, Commit};
 use crate::http::{self, Answer};
 use crate::layers::finish;
 use crate::network::Networks;
-use crate::{ExecError, Fetcher, Secrets};
+use crate::{ExecError, Fetcher, Secrets, StepLimits};
 
 /// What was fetched from elsewhere.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ type Once<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 pub struct Sources {
     pub(crate) shared: Fetcher,
     pub(crate) secrets: Arc<Secrets>,
+    /// The limits of commands.
+    pub(crate) limits: StepLimits,
     /// The networks of commands; to be closed when all have ended.
     pub networks: Arc<Networks>,
     remotes: Once<Digest, Remote>,
@@ -44,9 +46,9 @@ pub struct Sources {
 
 impl Sources {
     /// Prepares for a build; nothing is asked of anybody.
-    pub fn new(shared: Fetcher, secrets: Secrets) -> Self {
+    pub fn new(shared: Fetcher, secrets: Secrets, limits: StepLimits) -> Self {
         let (remotes, commits) = (Mutex::default(), Mutex::default());
-        Self { shared, secrets: Arc::new(secrets), networks: Arc::default(), remotes, commits }
+        Self { shared, secrets: Arc::new(secrets), limits, networks: Arc::default(), remotes, commits }
     }
 
     /// Returns the file behind a URL, as a layer. Progress is that of `step`.

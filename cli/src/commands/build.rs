@@ -140,6 +140,7 @@ fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
         extra_hosts: parse::hosts(&args.add_host)?,
         shm_bytes: args.shm_size.as_deref().map(parse::size_bytes).transpose()?,
         ulimits: parse::ulimits(&args.ulimit)?,
+        step_limits: parse::step_limits(args.step_timeout.as_deref(), args.step_retries)?,
         secrets: parse::secrets(&args.secret)?,
         ssh_agents: parse::ssh_agents(&args.ssh)?,
     })

@@ -59,7 +59,11 @@ fn show(mut renderer: Box<dyn Renderer>, events: &Receiver<Event>) -> io::Result
                 match &event {
                     Event::Warning(warning) => told.warnings.push(warning.clone()),
                     Event::Reason(reason) => told.reasons.push(reason.clone()),
-                    Event::Started(_) | Event::Output(_) | Event::Progress(_) | Event::Finished(_) => {}
+                    Event::Started(_)
+                    | Event::Output(_)
+                    | Event::Progress(_)
+                    | Event::Usage(_)
+                    | Event::Finished(_) => {}
                 }
                 renderer.event(&event)?;
             }

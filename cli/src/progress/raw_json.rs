@@ -32,7 +32,7 @@ impl<W: Write + Send> Renderer for RawJson<W> {
             Event::Progress(progress) => Status::Statuses([VertexStatus::new(progress)]),
             Event::Output(output) => Status::Logs([VertexLog::new(output)]),
             Event::Warning(warning) => Status::Warnings([VertexWarning::new(warning)]),
-            Event::Reason(_) => return Ok(()),
+            Event::Reason(_) | Event::Usage(_) => return Ok(()),
         };
         let mut line = serde_json::to_vec(&status)?;
         line.push(b'\n');

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::event::{Event, Outcome, StepProgress};
+use engine::event::{Event, Outcome, StepProgress, StepUsage};
 use oci::{Digest, Timestamp};
 
 /// The steps of a build.
@@ -31,6 +31,8 @@ pub(super) struct Step {
     pub(super) parts: Vec<StepProgress>,
     /// The warnings about it, each in one line.
     pub(super) warnings: Vec<String>,
+    /// What its command used, once it has ended.
+    pub(super) usage: Option<StepUsage>,
 }
 
 /// What an event changed.
@@ -80,6 +82,12 @@ impl Trace {
                 self.steps[at].warnings.push(warning.short.clone());
                 change(at)
             }
+            // Shown with the end of the step, which is next.
+            Event::Usage(usage) => {
+                let at = *self.by_digest.get(&usage.step)?;
+                self.steps[at].usage = Some(usage.clone());
+                None
+            }
             // Shown when everything has ended, by those who were asked for it.
             Event::Reason(_) => None,
         }
@@ -100,8 +108,16 @@ impl Trace {
 
 impl Step {
     fn new(digest: Digest, name: &str) -> Self {
-        let name = name.to_owned();
-        Self { digest, name, inputs: Vec::new(), started: None, ended: None, parts: Vec::new(), warnings: Vec::new() }
+        Self {
+            digest,
+            name: name.to_owned(),
+            inputs: Vec::new(),
+            started: None,
+            ended: None,
+            parts: Vec::new(),
+            warnings: Vec::new(),
+            usage: None,
+        }
     }
 
     fn update_part(&mut self, progress: &StepProgress) -> usize {

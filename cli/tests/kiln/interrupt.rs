@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::world::World;
 
 /// Returns whether any process of the machine has `marker` on its command line.
-fn is_running(marker: &str) -> bool {
+pub(crate) fn is_running(marker: &str) -> bool {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok()).any(|line| {
         let line = String::from_utf8_lossy(&line).into_owned();

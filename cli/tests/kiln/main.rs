@@ -29,3 +29,4 @@ mod remote_auth;
 mod run_steps;
 mod sharing;
 mod standing;
+mod step_limits;

@@ -33,7 +33,7 @@ pub use forecast::{StepForecast, Verdict};
 pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
 pub use remote::{Received, Upload};
-pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, Ulimit};
+pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, StepLimits, Ulimit};
 pub use survey::{Hidden, StepFiles, Survey};
 
 use crate::check::damaged_layer;

@@ -80,7 +80,7 @@ impl Engine {
     /// Returns what fetches from elsewhere for a build.
     pub(crate) fn sources(&self, request: &BuildRequest, events: &EventSink) -> Arc<Sources> {
         let secrets = Secrets { values: request.secrets.clone(), agents: request.ssh_agents.clone() };
-        Arc::new(Sources::new(self.fetcher(events), secrets))
+        Arc::new(Sources::new(self.fetcher(events), secrets, request.step_limits))
     }
 
     /// Returns the request with a context that is known for what it is and a Dockerfile that was read, if the context is no directory.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use llb::GitSource;
 use oci::{Platform, Reference};
 
+pub use executor::StepLimits;
 pub use llb::{ExtraHost, NetworkMode, Ulimit};
 
 use super::entitlement::Entitlement;
@@ -50,6 +51,8 @@ pub struct BuildRequest {
     pub shm_bytes: Option<u64>,
     /// Limits of every step.
     pub ulimits: Vec<Ulimit>,
+    /// How long steps may take, and how often they are run again.
+    pub step_limits: StepLimits,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
     /// Sockets of SSH agents by id.

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::facts::StepFacts;
 use super::record::{BuildBegin, BuildEnd, Line};
 use super::write::name_of_time;
-use crate::event::{Event, Outcome, Warning};
+use crate::event::{Event, Outcome, StepUsage, Warning};
 use crate::{Engine, Error};
 
 /// How many builds of a project are looked through for what a step was before.
@@ -72,6 +72,8 @@ pub struct BuildStep {
     pub ended: Option<(Outcome, Timestamp)>,
     /// Why it ran; `None` where it did not, and for the builder's own steps.
     pub reason: Option<String>,
+    /// What its command used; `None` where none was run.
+    pub usage: Option<StepUsage>,
 }
 
 /// All that is known of a build, but what its commands wrote.
@@ -124,7 +126,7 @@ impl Engine {
         let mut warnings = Vec::new();
         let mut place = |steps: &mut Vec<BuildStep>, step: Digest, name: &str| {
             *places.entry(step).or_insert_with(|| {
-                steps.push(BuildStep { name: name.to_owned(), started: None, ended: None, reason: None });
+                steps.push(BuildStep { name: name.to_owned(), started: None, ended: None, reason: None, usage: None });
                 steps.len() - 1
             })
         };
@@ -140,6 +142,10 @@ impl Engine {
             Event::Reason(reason) => {
                 let at = place(&mut steps, reason.step, &reason.name);
                 steps[at].reason = Some(reason.reason);
+            }
+            Event::Usage(usage) => {
+                let at = place(&mut steps, usage.step, "");
+                steps[at].usage = Some(usage);
             }
             Event::Warning(warning) => warnings.push(warning),
             Event::Output(_) | Event::Progress(_) => {}

@@ -110,6 +110,8 @@ impl Recording {
         };
         state.write(&Line::End(BuildEnd { at, error, is_cancelled, images, steps, cached }));
         state.flush();
+        // Whatever is told late has no place after the last line.
+        state.out = None;
         let is_due = state.ran > 0 || self.began.subsec_nanoseconds().is_multiple_of(TRIM_EVERY);
         if is_due && let Err(error) = bound::trim(&self.history) {
             state.failure.get_or_insert(error);
@@ -153,7 +155,7 @@ impl State {
                 self.ran += 1;
                 (true, false)
             }
-            Event::Started(_) | Event::Warning(_) => (true, false),
+            Event::Started(_) | Event::Warning(_) | Event::Usage(_) => (true, false),
         };
         if !is_kept {
             return event;

@@ -3,10 +3,12 @@
 mod run;
 
 mod agent;
+mod attempts;
 mod cache_dir;
 mod held;
 mod mounts;
 mod output;
 
+pub use attempts::StepLimits;
 pub(crate) use held::{Bound, Seed};
 pub(crate) use run::Command;

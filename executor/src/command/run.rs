@@ -16,11 +16,12 @@ use solver::StepError;
 use store::{CacheDir, Layer, LayerDraft, LayerError, LayerRecord, Snapshot, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{StepLimits, Tally};
 use super::held::{Bound, Held, Seed};
 use super::output::pump;
 use crate::blocking::{blocking, failed};
 use crate::network::{Entered, Networks};
-use crate::report::{Report, Reporter, Stream};
+use crate::report::{Report, Reporter, Stream, Usage};
 use crate::sandbox::{complete_env, network_files, resolve_user};
 use crate::{ExecError, Ladder, Secrets};
 
@@ -45,6 +46,7 @@ pub(crate) struct Command {
     /// What new cache mounts are filled with, by input.
     pub(crate) seeds: Vec<(usize, Seed)>,
     pub(crate) networks: Arc<Networks>,
+    pub(crate) limits: StepLimits,
 }
 
 impl Command {
@@ -52,20 +54,25 @@ impl Command {
         self.exec.args.join(" ")
     }
 
-    /// Runs the command and returns the snapshot that it leaves.
-    pub(crate) async fn run(self, cancel: &CancellationToken) -> Result<Snapshot, StepError<ExecError>> {
-        let caches = self.acquire_caches(cancel).await?;
+    /// Runs the command once, on a layer of its own, and returns the snapshot that it leaves. What it left is gone when it failed.
+    pub(super) async fn attempt(
+        self: Arc<Self>,
+        caches: Vec<(usize, CacheDir)>,
+        tally: &mut Tally,
+        cancel: &CancellationToken,
+    ) -> Result<Snapshot, StepError<ExecError>> {
+        tally.usage.attempts += 1;
         let started = blocking(move || self.start(caches)).await.map_err(failed)?;
         let Started { running, draft, work, command, held } = started;
         let pidfd: OwnedFd =
             running.as_fd().try_clone_to_owned().map_err(|source| failed(command.wait_error(source)))?;
         let (reporter, step) = (command.reporter.clone(), command.step);
         let mut waiting = tokio::task::spawn_blocking(move || pump(running, &reporter, step));
-        let mut is_cancelled = false;
+        let mut stopped = None;
         let ended = tokio::select! {
             ended = &mut waiting => ended,
-            () = cancel.cancelled() => {
-                is_cancelled = true;
+            stop = command.stop(cancel) => {
+                stopped = Some(stop);
                 // That it has ended meanwhile is no error.
                 let _ = pidfd_send_signal(&pidfd, Signal::KILL);
                 waiting.await
@@ -73,25 +80,40 @@ impl Command {
         };
         let ended = ended.unwrap_or(Err(io::Error::other("the thread that waits for it panicked")));
         drop(held);
-        if is_cancelled {
-            return Err(StepError::Cancelled);
-        }
-        let exit = ended.map_err(|source| failed(command.wait_error(source)))?;
-        if !exit.status.is_success() {
-            return Err(failed(ExecError::Process { command: command.line(), code: exit.status.code() }));
-        }
-        store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
         // The kernel's marks in it are of no use any more; what cannot be removed goes with this process.
         let _ = fs::remove_dir_all(work);
-        let layer = finish(draft, command.stack.clone());
-        Ok(command.base.with(layer))
+        if let Some(StepError::Cancelled) = stopped {
+            return Err(StepError::Cancelled);
+        }
+        let ended = ended.map_err(|source| failed(command.wait_error(source)))?;
+        tally.usage.add(&ended.exit.usage);
+        tally.is_line_open = ended.is_line_open;
+        // A command that ended well in the moment that its time was over did end well.
+        if !ended.exit.status.is_success() {
+            let code = ended.exit.status.code();
+            return Err(stopped.unwrap_or_else(|| failed(ExecError::Process { command: command.line(), code })));
+        }
+        store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
+        Ok(command.base.with(command.finish(draft, tally.usage)))
+    }
+
+    /// Waits until the command is to be stopped, and returns why.
+    async fn stop(&self, cancel: &CancellationToken) -> StepError<ExecError> {
+        let Some(limit) = self.limits.timeout else {
+            cancel.cancelled().await;
+            return StepError::Cancelled;
+        };
+        tokio::select! {
+            () = cancel.cancelled() => StepError::Cancelled,
+            () = tokio::time::sleep(limit) => failed(ExecError::TimedOut { command: self.line(), limit }),
+        }
     }
 
     fn wait_error(&self, source: io::Error) -> ExecError {
         ExecError::Wait { command: self.line(), source }
     }
 
-    fn start(self, caches: Vec<(usize, CacheDir)>) -> Result<Started, ExecError> {
+    fn start(self: Arc<Self>, caches: Vec<(usize, CacheDir)>) -> Result<Started, ExecError> {
         let draft = self.store.draft_layer()?;
         let tree = draft.tree();
         store::fault::point("step.start").map_err(ExecError::file("open", &tree))?;
@@ -179,6 +201,31 @@ impl Command {
         });
         limits.collect()
     }
+
+    /// Makes a layer of what the command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.
+    fn finish(&self, draft: LayerDraft, usage: Usage) -> Layer {
+        let (id, tree, entries, below) = (draft.id(), draft.tree(), draft.entries_path(), self.stack.clone());
+        let (reporter, step) = (self.reporter.clone(), self.step);
+        let created = Timestamp::now();
+        let scanned = tokio::task::spawn_blocking(move || {
+            let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+            let found = upper::scan(&layer::Tree::new(directory), &below)?;
+            fs::write(&entries, found.as_bytes()).map_err(ExecError::file("write", &entries))?;
+            let size_bytes = found.size_bytes();
+            reporter.report(Report::Usage { step, usage: Usage { written_bytes: Some(size_bytes), ..usage } });
+            Ok(LayerRecord {
+                id,
+                content: layer::digest::of_layer(&found),
+                diff_id: None,
+                tar_bytes: None,
+                origin: None,
+                packed: None,
+                size_bytes,
+                created,
+            })
+        });
+        Layer::finishing(draft, async move { scanned.await.unwrap_or(Err(ExecError::Thread)).map_err(LayerError::new) })
+    }
 }
 
 /// A command that runs.
@@ -186,29 +233,7 @@ struct Started {
     running: Running,
     draft: LayerDraft,
     work: PathBuf,
-    command: Command,
+    command: Arc<Command>,
     /// Let go of when nothing of the command is left.
     held: Held,
-}
-
-/// Makes a layer of what a command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.
-fn finish(draft: LayerDraft, below: Stack) -> Layer {
-    let (id, tree, entries) = (draft.id(), draft.tree(), draft.entries_path());
-    let created = Timestamp::now();
-    let scanned = tokio::task::spawn_blocking(move || {
-        let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
-        let found = upper::scan(&layer::Tree::new(directory), &below)?;
-        fs::write(&entries, found.as_bytes()).map_err(ExecError::file("write", &entries))?;
-        Ok(LayerRecord {
-            id,
-            content: layer::digest::of_layer(&found),
-            diff_id: None,
-            tar_bytes: None,
-            origin: None,
-            packed: None,
-            size_bytes: found.size_bytes(),
-            created,
-        })
-    });
-    Layer::finishing(draft, async move { scanned.await.unwrap_or(Err(ExecError::Thread)).map_err(LayerError::new) })
 }
