@@ -284,6 +284,7 @@ impl Error {
             }
             Self::Step { source, .. } => exec_hint(source),
             Self::Exec(source) => exec_hint(source),
+            Self::Start(source) => emulator_hint(source),
             Self::NotAllowed { entitlement, .. } => {
                 Some(format!("if you trust this Dockerfile, allow it with `--allow {entitlement}`"))
             }
@@ -306,8 +307,16 @@ fn exec_hint(error: &ExecError) -> Option<String> {
             Some("give steps more time with `--step-timeout`, or run them again with `--step-retries`".to_owned())
         }
         ExecError::Registry(source) => source.hint(),
+        ExecError::Execute { source, .. } => emulator_hint(source),
         _ => None,
     }
+}
+
+fn emulator_hint(error: &runtime::StartError) -> Option<String> {
+    let architecture = error.foreign_architecture()?;
+    Some(format!(
+        "programs for {architecture} need an emulator that is registered with binfmt_misc: install `qemu-user-static`, or build for this machine with `--platform local`"
+    ))
 }
 
 /// Tells whether an error, or what caused it, is that a disk is full.

@@ -74,6 +74,12 @@ pub enum ExecError {
         /// Why not.
         source: network::NetworkError,
     },
+    /// A device that a step needs cannot be given to it.
+    #[error("required device \"{name}\" is not available: devices by CDI names are not supported")]
+    NoDevice {
+        /// The device.
+        name: String,
+    },
     /// A secret that a step needs was not given.
     #[error("secret {id}: not found")]
     NoSecret {

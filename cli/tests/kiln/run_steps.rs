@@ -336,3 +336,30 @@ fn a_gibibyte_of_output_neither_blocks_nor_fills_memory() {
     assert!(limited.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
     assert_eq!(world.in_image("app", "cat /out"), "done\n");
 }
+
+#[test]
+fn a_program_for_another_machine_says_what_it_needs() {
+    let world = World::new();
+    let (machine, name) = if cfg!(target_arch = "x86_64") { (183u16, "arm64") } else { (62, "amd64") };
+    // The header of a program, 64 bits and little-endian, of the other machine.
+    let mut program = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0".to_vec();
+    program.extend(machine.to_le_bytes());
+    program.resize(64, 0);
+    world.write("ctx/foreign", program);
+    world.write("ctx/Dockerfile", "FROM busybox\nCOPY --chmod=755 foreign /\nRUN [\"/foreign\"]\n");
+    let ended = world.kiln(&["build", "--progress", "plain", "ctx"]);
+    assert_eq!(ended.code, 1);
+    for text in ["exec format error", &format!("hint: programs for {name} need an emulator")] {
+        assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_device_that_is_needed_is_missed() {
+    let world = World::new();
+    let lines = "RUN --device=vendor.com/class=one,required true";
+    assert_eq!(failure(&world, &[], lines), "entitlement device=vendor.com/class=one is not allowed");
+    let error = failure(&world, &["--allow", "device"], lines);
+    assert!(error.starts_with("required device \"vendor.com/class=one\" is not available"), "{error}");
+    check_with(&world, &["--allow", "device"], "RUN --device=vendor.com/class=one echo on > /out", "cat /out", "on\n");
+}

@@ -136,6 +136,7 @@ impl Command {
         spec.cwd = PathBuf::from(&self.exec.cwd);
         let hostname = self.exec.hostname.as_deref().unwrap_or(HOSTNAME_DEFAULT);
         spec.hostname = Some(hostname.to_owned());
+        self.check_devices()?;
         let mut held = Held { network: self.enter_network()?, caches, agents: Vec::new() };
         spec.network = held.network.network().map_err(|source| self.wait_error(source))?;
         spec.mounts.extend(network_files(hostname, &self.exec.extra_hosts, &held.network));
@@ -161,6 +162,19 @@ impl Command {
         }
         let running = created.start().map_err(|source| self.start_error(source))?;
         Ok(Started { running, draft, work, command: self, held })
+    }
+
+    /// Fails if the command needs a device, and says which it does without.
+    fn check_devices(&self) -> Result<(), ExecError> {
+        for (name, is_required) in &self.exec.devices {
+            if *is_required {
+                return Err(ExecError::NoDevice { name: name.clone() });
+            }
+            let short = format!("RUN does not have the device {name}");
+            let detail = "devices by CDI names are not supported".to_owned();
+            self.reporter.report(Report::Warning { step: self.step, short, detail });
+        }
+        Ok(())
     }
 
     /// Returns the network that the command gets, after telling what it is not.

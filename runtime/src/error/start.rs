@@ -300,6 +300,14 @@ impl StartError {
         self.exit_code() != EXIT_NOT_STARTED
     }
 
+    /// Returns the architecture that the program is for, if that is why it cannot be run.
+    pub fn foreign_architecture(&self) -> Option<&'static str> {
+        match self {
+            Self::ExecFormat { architecture, .. } => architecture.filter(|other| *other != host_architecture()),
+            _ => None,
+        }
+    }
+
     /// Returns what `docker run` exits with: 127 when there is no program, 126 when it cannot be executed, and 125 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {

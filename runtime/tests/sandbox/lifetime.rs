@@ -5,12 +5,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio as ProcessStdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::{Access, Identity, Mount, MountSource, Running, Security, Spec, Status, Stdio, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::world::{World, alone, finish, this_test};
+use crate::world::{World, alone, finish, shell, this_test};
 
 /// How long a test waits for what the kernel does at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -292,4 +292,28 @@ fn sandboxes_run_inside_a_privileged_sandbox() {
     ];
     let outcome = world.run(spec);
     assert!(outcome.exit.status.is_success(), "{}", outcome.output);
+}
+
+/// Returns the shortest time that a launch took, of several.
+fn shortest_launch(world: &World) -> Duration {
+    let launch = || {
+        let (overlay, _) = world.overlay(&[world.base()]);
+        let spec = shell(overlay, "true");
+        let began = Instant::now();
+        let running = world.launcher.create(spec).unwrap().start().unwrap();
+        assert!(running.wait().unwrap().status.is_success());
+        began.elapsed()
+    };
+    (0..20).map(|_| launch()).min().unwrap()
+}
+
+#[test]
+fn a_launch_from_a_process_with_much_memory_takes_no_longer() {
+    let world = World::new();
+    let before = shortest_launch(&world);
+    let memory = vec![1u8; 1 << 30];
+    let after = shortest_launch(&world);
+    assert_eq!(memory[memory.len() - 1], 1);
+    // Copying the tables of its pages would take 35 ms.
+    assert!(after < before * 2 + Duration::from_millis(10), "{before:?} and then {after:?}");
 }
