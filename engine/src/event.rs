@@ -1,5 +1,7 @@
 //! What happens during a build, as one stream of a closed enum. Terminal, plain and JSON progress, the build history and later protocols are renderings of it.
 
+use std::time::Duration;
+
 use oci::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +145,23 @@ pub struct StepUsage {
     pub written_bytes: Option<u64>,
     /// How often it was run.
     pub attempts: u32,
+}
+
+impl StepUsage {
+    /// Returns the time that programs took.
+    pub fn cpu_user(&self) -> Duration {
+        Duration::from_micros(self.cpu_user_micros)
+    }
+
+    /// Returns the time that the kernel took for them.
+    pub fn cpu_system(&self) -> Duration {
+        Duration::from_micros(self.cpu_system_micros)
+    }
+
+    /// Returns both together.
+    pub fn cpu(&self) -> Duration {
+        self.cpu_user().saturating_add(self.cpu_system())
+    }
 }
 
 /// Why a step ran.

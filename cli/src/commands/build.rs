@@ -13,19 +13,20 @@ use engine::build::{
 use engine::event::StepReason;
 use engine::export::{Destination, Output};
 
-use super::builds::seconds;
+use super::builds::{detail, seconds};
 use super::print;
 use super::survey;
 use super::watch::{Told, watch};
 use crate::args::{BuildArgs, Cli, Method};
 use crate::failure::BuildFailed;
 use crate::format::table::align;
-use crate::progress::{self, Detail, Mode, Renderer};
+use crate::progress::{self, Mode, Renderer};
 use crate::{parse, settings};
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
-    let opened = progress::open_stderr(mode)?;
+    let detail = detail(cli);
+    let opened = progress::open_stderr(mode, detail)?;
     for complaint in &opened.complaints {
         warn(complaint);
     }
@@ -39,7 +40,6 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     }
     let (built, Told { warnings, reasons }) =
         watch(opened.renderer, async |events, cancel| engine.build(&request, events, cancel).await)?;
-    let detail = if cli.debug { Detail::Full } else { Detail::Brief };
     if matches!(mode, Mode::Auto | Mode::Plain | Mode::Tty) {
         // Nobody is there to read them.
         let _ = io::stderr().write_all(progress::warnings(&warnings, detail).as_bytes());

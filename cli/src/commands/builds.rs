@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use engine::Engine;
-use engine::event::Outcome;
+use engine::event::{Outcome, StepUsage};
 use engine::history::{BuildDetails, BuildStatus, BuildStep, BuildSummary};
 use oci::Timestamp;
 use serde_json::{Value, json};
@@ -17,10 +17,13 @@ use crate::args::{
 };
 use crate::format::inspect::inspect as render;
 use crate::format::list::List;
-use crate::format::quantity::human_duration;
+use crate::format::quantity::{human_duration, human_size};
 use crate::format::table::align;
-use crate::{progress, settings};
+use crate::progress::{self, Detail};
+use crate::settings;
 
+/// How many digits of a size are shown.
+const SIZE_DIGITS: usize = 3;
 /// How many digits of an id are shown; enough to name a build.
 const SHORT_ID_DIGITS: usize = 12;
 
@@ -43,11 +46,16 @@ pub(super) fn builds(cli: &Cli, command: &BuildsCommand) -> anyhow::Result<ExitC
     match command {
         BuildsCommand::Ls(args) => list(&engine, args)?,
         BuildsCommand::Inspect(args) => inspect(&engine, args)?,
-        BuildsCommand::Logs(args) => logs(&engine, args)?,
+        BuildsCommand::Logs(args) => logs(&engine, args, detail(cli))?,
         BuildsCommand::Rm(args) => remove(&engine, args)?,
         BuildsCommand::Export(args) => export(&engine, args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns how much is told.
+pub(super) fn detail(cli: &Cli) -> Detail {
+    if cli.debug { Detail::Full } else { Detail::Brief }
 }
 
 fn list(engine: &Engine, args: &BuildsLsArgs) -> anyhow::Result<()> {
@@ -133,7 +141,7 @@ fn pretty(details: &BuildDetails) -> String {
         text.push_str(&align(&format!("\nBUILD ARG\tVALUE\n{rows}")));
     }
     let rows: String = details.steps.iter().map(step_row).collect();
-    text.push_str(&align(&format!("\nSTATUS\tTIME\tSTEP\tWHY\n{rows}")));
+    text.push_str(&align(&format!("\nSTATUS\tTIME\tCPU\tMEMORY\tWRITTEN\tSTEP\tWHY\n{rows}")));
     for warning in &details.warnings {
         text.push_str(&format!("\nwarning: {}\n", warning.short));
     }
@@ -147,7 +155,28 @@ fn step_row(step: &BuildStep) -> String {
         }
         _ => String::new(),
     };
-    format!("{}\t{time}\t{}\t{}\n", outcome(step), step.name, step.reason.as_deref().unwrap_or_default())
+    let used = used(step.usage.as_ref());
+    format!("{}\t{time}\t{used}\t{}\t{}\n", outcome(step), step.name, step.reason.as_deref().unwrap_or_default())
+}
+
+/// The columns of what a step's command used: CPU time, the peak of memory, the size of the layer.
+fn used(usage: Option<&StepUsage>) -> String {
+    let size = |bytes: Option<u64>| bytes.map(|bytes| human_size(bytes, SIZE_DIGITS)).unwrap_or_default();
+    usage.map_or("\t\t".to_owned(), |usage| {
+        format!("{}\t{}\t{}", seconds(usage.cpu()), size(usage.memory_peak_bytes), size(usage.written_bytes))
+    })
+}
+
+/// What a step's command used, with times in nanoseconds like all spans of time in this JSON.
+fn usage_json(usage: &StepUsage) -> Value {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    json!({
+        "CPUUser": nanos(usage.cpu_user()),
+        "CPUSystem": nanos(usage.cpu_system()),
+        "MemoryPeak": usage.memory_peak_bytes,
+        "Written": usage.written_bytes,
+        "Attempts": usage.attempts,
+    })
 }
 
 fn outcome(step: &BuildStep) -> &'static str {
@@ -175,6 +204,7 @@ fn as_json(details: &BuildDetails) -> Value {
             "Completed": step.ended.as_ref().map(|(_, at)| *at),
             "Error": match &step.ended { Some((Outcome::Failed(error), _)) => Some(error), _ => None },
             "Reason": step.reason,
+            "Usage": step.usage.as_ref().map(usage_json),
         })
     };
     json!({
@@ -199,9 +229,9 @@ fn as_json(details: &BuildDetails) -> Value {
     })
 }
 
-fn logs(engine: &Engine, args: &BuildsLogsArgs) -> anyhow::Result<()> {
+fn logs(engine: &Engine, args: &BuildsLogsArgs, detail: Detail) -> anyhow::Result<()> {
     let build = find(engine, args.build.as_ref())?;
-    let mut renderer = progress::open_log(args.progress, io::stdout());
+    let mut renderer = progress::open_log(args.progress, io::stdout(), detail);
     let mut shown = Ok(());
     let mut last = build.began;
     engine.replay_build(&build, |event| {

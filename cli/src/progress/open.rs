@@ -10,6 +10,7 @@ use crate::progress::settings::{Environment, Mode, ModeError, Settings};
 use crate::progress::silent::{Nothing, Quiet};
 use crate::progress::terminal::Screen;
 use crate::progress::tty::Tty;
+use crate::progress::warnings::Detail;
 
 /// A renderer, and what was wrong with the environment.
 pub(crate) struct Opened {
@@ -20,10 +21,10 @@ pub(crate) struct Opened {
 }
 
 /// Returns the renderer to standard error that `mode` and the environment ask for.
-pub(crate) fn open_stderr(mode: Mode) -> Result<Opened, ModeError> {
+pub(crate) fn open_stderr(mode: Mode, detail: Detail) -> Result<Opened, ModeError> {
     let stderr = io::stderr();
     let screen = Screen::of_stderr(&stderr);
-    open(mode, stderr, screen, &|variable| std::env::var(variable).ok())
+    open(mode, stderr, screen, &|variable| std::env::var(variable).ok(), detail)
 }
 
 /// Returns the renderer of a download that is no part of a build: a tree where standard error is a terminal, else nothing.
@@ -40,12 +41,12 @@ pub(crate) fn open_download() -> Box<dyn Renderer> {
 }
 
 /// Returns the renderer to `out` of what was recorded: as JSON if that is asked for, else as plain text, of which nothing is left out.
-pub(crate) fn open_log(mode: Mode, out: impl Write + Send + 'static) -> Box<dyn Renderer> {
+pub(crate) fn open_log(mode: Mode, out: impl Write + Send + 'static, detail: Detail) -> Box<dyn Renderer> {
     // What is wrong with the variables of builds, builds say.
     let settings = Settings::from_environment(&|variable| std::env::var(variable).ok(), &mut Vec::new());
     match mode {
         Mode::RawJson => Box::new(RawJson::new(out)),
-        _ => Box::new(Plain::new(out, Settings { log_limit: NO_LOG_LIMIT, ..settings })),
+        _ => Box::new(Plain::new(out, Settings { log_limit: NO_LOG_LIMIT, detail, ..settings })),
     }
 }
 
@@ -55,9 +56,10 @@ pub(crate) fn open(
     out: impl Write + Send + 'static,
     screen: Screen,
     environment: Environment<'_>,
+    detail: Detail,
 ) -> Result<Opened, ModeError> {
     let mut complaints = Vec::new();
-    let settings = Settings::from_environment(environment, &mut complaints);
+    let settings = Settings { detail, ..Settings::from_environment(environment, &mut complaints) };
     // A terminal that calls itself dumb cannot move its cursor.
     let is_dumb = environment("TERM").as_deref() == Some("dumb");
     let renderer: Box<dyn Renderer> = match (mode.with_environment(environment)?, screen) {

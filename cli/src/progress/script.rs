@@ -4,6 +4,7 @@
 //! 0.0 start a [1/2] RUN make
 //! 0.1 out a one\ntwo
 //! 0.2 part a 5/10 0.1 sha256:ab        (bytes done/all, when it began, or began-ended)
+//! 0.3 usage a 210000 50000 12300000 4100000 1    (CPU in µs: user, system; bytes: memory, layer; attempts)
 //! 0.3 end a failed exit code: 3
 //! 0.4 tick
 //! ```
@@ -11,7 +12,9 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::event::{Event, Excerpt, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, Stream, Warning};
+use engine::event::{
+    Event, Excerpt, Outcome, StepFinished, StepOutput, StepProgress, StepStarted, StepUsage, Stream, Warning,
+};
 use oci::{Digest, Timestamp};
 
 use crate::progress::renderer::Renderer;
@@ -62,6 +65,7 @@ impl Moment {
             "out" => output(Stream::Stdout),
             "err" => output(Stream::Stderr),
             "part" => Event::Progress(part(id, &rest, at)),
+            "usage" => Event::Usage(usage(id, &rest)),
             "warn" => Event::Warning(warning(id, rest)),
             "end" => Event::Finished(finished(id, &step, &rest, at)),
             "tick" => return Self::Tick(at),
@@ -100,6 +104,18 @@ fn part(step: Digest, rest: &str, at: Timestamp) -> StepProgress {
         started,
         completed,
         at,
+    }
+}
+
+fn usage(step: Digest, rest: &str) -> StepUsage {
+    let numbers: Vec<u64> = rest.split(' ').map(|word| word.parse().unwrap()).collect();
+    StepUsage {
+        step,
+        cpu_user_micros: numbers[0],
+        cpu_system_micros: numbers[1],
+        memory_peak_bytes: Some(numbers[2]).filter(|bytes| *bytes > 0),
+        written_bytes: Some(numbers[3]).filter(|bytes| *bytes > 0),
+        attempts: numbers[4] as u32,
     }
 }
 

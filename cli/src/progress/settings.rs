@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::format::text::printable;
 use crate::progress::colours::{Colours, parse_colours};
 use crate::progress::log_limit::{DEFAULT_LOG_LIMIT, LogLimit};
+use crate::progress::warnings::Detail;
 
 /// How many lines of output a running step shows on a terminal.
 const OUTPUT_LINES: usize = 6;
@@ -63,6 +64,8 @@ pub(super) struct Settings {
     /// Whether plain text cuts long names.
     pub(super) names: Names,
     pub(super) log_limit: LogLimit,
+    /// Whether plain text says what steps used.
+    pub(super) detail: Detail,
 }
 
 /// How plain text shows the names of steps.
@@ -110,7 +113,7 @@ impl Settings {
             None => parse_colours(&environment("BUILDKIT_COLORS").unwrap_or_default(), complaints),
         };
         let output_lines = lines.filter(|lines| *lines > 0).unwrap_or(OUTPUT_LINES).min(OUTPUT_LINES_MAX);
-        Self { title: "Building", colours, output_lines, names, log_limit }
+        Self { title: "Building", colours, output_lines, names, log_limit, detail: Detail::Brief }
     }
 
     /// A step's name as plain text shows it.

@@ -106,3 +106,38 @@ fn limits_that_are_none_are_refused() {
         assert_eq!((ended.code, ended.stderr), (1, error));
     }
 }
+
+/// Returns what the history says that the steps used which ran a command: attempts, and whether CPU time, memory and written bytes are known.
+fn usages(world: &World) -> Vec<(u64, u64, bool, Option<u64>)> {
+    let shown = world.ok(&["builds", "inspect", "--format", "json"]);
+    let build: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let steps = build["Steps"].as_array().unwrap().iter();
+    let used = steps.map(|step| &step["Usage"]).filter(|usage| !usage.is_null());
+    let number = |value: &serde_json::Value| value.as_u64();
+    used.map(|usage| {
+        let cpu = number(&usage["CPUUser"]).unwrap() + number(&usage["CPUSystem"]).unwrap();
+        (number(&usage["Attempts"]).unwrap(), cpu, number(&usage["MemoryPeak"]).is_some(), number(&usage["Written"]))
+    })
+    .collect()
+}
+
+#[test]
+fn what_steps_used_is_in_the_history() {
+    let world = World::new();
+    let lines = "RUN dd if=/dev/zero of=/big bs=1M count=3 && i=0; while test $i -lt 20000; do i=$((i+1)); done\n\
+                 RUN dd if=/dev/zero of=/dev/null bs=96M count=1; exit 1";
+    let ended = build(&world, &["--debug", "--step-retries", "1"], lines);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains(" user, ") && ended.stderr.contains(", wrote 3.15MB\n"), "{}", ended.stderr);
+    let used = usages(&world);
+    assert_eq!(used.len(), 2, "{used:?}");
+    assert!(used.iter().all(|usage| usage.1 > 0), "{used:?}");
+    assert_eq!((used[0].0, used[0].3), (1, Some(3 << 20)));
+    // It has more memory than the builder, so that the kernel's figure is its own. What failed leaves no layer.
+    assert_eq!((used[1].0, used[1].2, used[1].3), (2, true, None));
+    let table = world.ok(&["builds", "inspect"]);
+    assert!(table.contains("CPU") && table.contains(" 3.15MB "), "{table}");
+    // A step that is found used nothing.
+    build(&world, &[], lines.split('\n').next().unwrap());
+    assert_eq!(usages(&world), []);
+}

@@ -109,7 +109,7 @@ impl<W: Write + Send> Plain<W> {
             let name = self.settings.plain_name(&self.trace.steps[step].name);
             self.text.extend_from_slice(format!("#{number} {name}\n").as_bytes());
         }
-        let ended = self.speakers[step].speak(&self.trace.steps[step], number, &mut self.text);
+        let ended = self.speakers[step].speak(&self.trace.steps[step], number, self.settings.detail, &mut self.text);
         self.current = if ended { None } else { Some(step) };
     }
 

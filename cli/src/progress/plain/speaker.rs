@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use engine::event::{Event, Outcome, StepProgress, Stream};
+use engine::event::{Event, Outcome, StepProgress, StepUsage, Stream};
 use oci::Timestamp;
 
 use crate::format::quantity::progress_size;
@@ -13,6 +13,7 @@ use crate::progress::log_limit::Clip;
 use crate::progress::plain::turns::Turn;
 use crate::progress::settings::Settings;
 use crate::progress::trace::{Change, Step, log_time};
+use crate::progress::warnings::Detail;
 
 /// How many lines of a failed step are printed again at the end.
 const LAST_LINES: usize = 10;
@@ -114,7 +115,7 @@ impl Speaker {
     }
 
     /// Writes all that there is; returns whether that was the last.
-    pub(super) fn speak(&mut self, step: &Step, number: u32, text: &mut Vec<u8>) -> bool {
+    pub(super) fn speak(&mut self, step: &Step, number: u32, detail: Detail, text: &mut Vec<u8>) -> bool {
         self.has_news = false;
         for at in std::mem::take(&mut self.parts) {
             if let Some(part) = step.parts.get(at).filter(|part| self.is_worth_a_line(at, part)) {
@@ -134,6 +135,10 @@ impl Speaker {
         };
         self.output.end_line(text);
         self.updates = 0;
+        // A line of its own: what scripts look for is the one after it.
+        if let Some(usage) = step.usage.as_ref().filter(|_| detail == Detail::Full) {
+            text.extend_from_slice(format!("#{number} used {}\n", usage_line(usage)).as_bytes());
+        }
         let end = match outcome {
             Outcome::Done => format!("DONE {:.1}s", step.elapsed(*ended_at).as_secs_f64()),
             Outcome::Cached => "CACHED".to_owned(),
@@ -200,6 +205,17 @@ impl Waiting {
             self.printed = 0;
         }
     }
+}
+
+/// `0.26s of CPU (0.21s user, 0.05s system), 12.30MB of memory at most, wrote 4.10MB, in 2 attempts`
+fn usage_line(usage: &StepUsage) -> String {
+    let seconds = |time: Duration| format!("{:.2}s", time.as_secs_f64());
+    let (cpu, user, system) = (seconds(usage.cpu()), seconds(usage.cpu_user()), seconds(usage.cpu_system()));
+    let memory = usage.memory_peak_bytes.map(|bytes| format!(", {} of memory at most", progress_size(bytes)));
+    let written = usage.written_bytes.map(|bytes| format!(", wrote {}", progress_size(bytes)));
+    let attempts = Some(usage.attempts).filter(|attempts| *attempts > 1).map(|it| format!(", in {it} attempts"));
+    let more: String = [memory, written, attempts].into_iter().flatten().collect();
+    format!("{cpu} of CPU ({user} user, {system} system){more}")
 }
 
 /// `sha256:… 1.05MB / 3.40MB 0.2s done`

@@ -6,12 +6,13 @@ use crate::progress::open::open;
 use crate::progress::script::{FAILING_BUILD, Moment, Numbers, Written, time_of};
 use crate::progress::settings::Mode;
 use crate::progress::terminal::{Screen, Size};
+use crate::progress::warnings::Detail;
 
 fn run(mode: Mode, screen: Screen, environment: &[(&str, &str)]) -> Result<(String, Vec<String>), String> {
     let written = Written::default();
     let lookup =
         |variable: &str| environment.iter().find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned());
-    let opened = open(mode, written.clone(), screen, &lookup).map_err(|error| error.to_string())?;
+    let opened = open(mode, written.clone(), screen, &lookup, Detail::Brief).map_err(|error| error.to_string())?;
     let mut renderer = opened.renderer;
     for line in FAILING_BUILD.lines().filter(|line| !line.trim().is_empty()) {
         Moment::parse(line).tell(&mut *renderer);
@@ -116,7 +117,7 @@ fn what_is_wrong_in_the_environment_is_said_and_ignored() {
 fn no_stream_of_events_stops_any_mode() {
     for mode in [Mode::Plain, Mode::Tty, Mode::RawJson, Mode::Quiet, Mode::None] {
         for seed in 0..50 {
-            let mut renderer = open(mode, Written::default(), terminal(), &|_| None).unwrap().renderer;
+            let mut renderer = open(mode, Written::default(), terminal(), &|_| None, Detail::Brief).unwrap().renderer;
             Numbers(seed).moments(200).iter().for_each(|moment| moment.tell(&mut *renderer));
             renderer.finish(time_of("30")).unwrap();
         }
@@ -127,7 +128,7 @@ fn no_stream_of_events_stops_any_mode() {
 fn what_is_said_about_an_unknown_step_is_ignored() {
     for mode in [Mode::Plain, Mode::Tty, Mode::RawJson, Mode::Quiet] {
         let written = Written::default();
-        let mut renderer = open(mode, written.clone(), terminal(), &|_| None).unwrap().renderer;
+        let mut renderer = open(mode, written.clone(), terminal(), &|_| None, Detail::Brief).unwrap().renderer;
         let script = ["0.0 out a text\\n", "0.1 part a 1/2 0.0 part", "0.2 warn a W", "5.0 tick"];
         script.iter().for_each(|line| Moment::parse(line).tell(&mut *renderer));
         renderer.finish(time_of("6")).unwrap();

@@ -6,12 +6,17 @@ use crate::progress::open::open;
 use crate::progress::script::{FAILING_BUILD, Moment, Written, time_of};
 use crate::progress::settings::Mode;
 use crate::progress::terminal::Screen;
+use crate::progress::warnings::Detail;
 
 fn plain(script: &str, end: &str, environment: &[(&str, &str)]) -> String {
+    plain_in(Detail::Brief, script, end, environment)
+}
+
+fn plain_in(detail: Detail, script: &str, end: &str, environment: &[(&str, &str)]) -> String {
     let written = Written::default();
     let lookup =
         |variable: &str| environment.iter().find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned());
-    let mut renderer = open(Mode::Plain, written.clone(), Screen::None, &lookup).unwrap().renderer;
+    let mut renderer = open(Mode::Plain, written.clone(), Screen::None, &lookup, detail).unwrap().renderer;
     for line in script.lines().filter(|line| !line.trim().is_empty()) {
         Moment::parse(line).tell(&mut *renderer);
     }
@@ -350,10 +355,44 @@ fn output_of_a_step_that_waits_is_bounded() {
     }
     let written = Written::default();
     let unlimited = |variable: &str| (variable == "BUILDKIT_STEP_LOG_MAX_SIZE").then(|| "0".to_owned());
-    let mut renderer = open(Mode::Plain, written.clone(), Screen::None, &unlimited).unwrap().renderer;
+    let mut renderer = open(Mode::Plain, written.clone(), Screen::None, &unlimited, Detail::Brief).unwrap().renderer;
     script.lines().for_each(|line| Moment::parse(line).tell(&mut *renderer));
     assert!(written.take().len() > 1024 * 1024, "printed before its turn");
     renderer.finish(time_of("1")).unwrap();
     let rest = String::from_utf8(written.take()).unwrap();
     assert!(rest.len() < 300_000, "{}", rest.len());
+}
+
+/// Steps that used something: one that was run twice, and one that failed and left no layer.
+const USED: &str = "0.0 start a [1/2] RUN make\n0.1 usage a 210000 50000 12300000 4100000 2\n0.3 end a done\n\
+                    0.4 start b [2/2] RUN false\n0.5 usage b 1000 2000 0 0 1\n0.6 end b failed exit code: 1\n";
+
+#[test]
+fn what_a_step_used_is_a_line_of_its_own_for_those_who_debug() {
+    check(
+        USED,
+        expect![[r##"
+            #1 [1/2] RUN make
+            #1 DONE 0.3s
+
+            #2 [2/2] RUN false
+            #2 ERROR: exit code: 1
+            ------
+             > [2/2] RUN false:
+            ------
+        "##]],
+    );
+    expect![[r##"
+        #1 [1/2] RUN make
+        #1 used 0.26s of CPU (0.21s user, 0.05s system), 12.30MB of memory at most, wrote 4.10MB, in 2 attempts
+        #1 DONE 0.3s
+
+        #2 [2/2] RUN false
+        #2 used 0.00s of CPU (0.00s user, 0.00s system)
+        #2 ERROR: exit code: 1
+        ------
+         > [2/2] RUN false:
+        ------
+    "##]]
+    .assert_eq(&plain_in(Detail::Full, USED, "999", &[]));
 }

@@ -6,11 +6,12 @@ use crate::progress::open::open;
 use crate::progress::script::{FAILING_BUILD, Moment, Written, time_of};
 use crate::progress::settings::Mode;
 use crate::progress::terminal::Screen;
+use crate::progress::warnings::Detail;
 
 #[test]
 fn each_event_is_one_line_of_a_solve_status() {
     let written = Written::default();
-    let mut renderer = open(Mode::RawJson, written.clone(), Screen::None, &|_| None).unwrap().renderer;
+    let mut renderer = open(Mode::RawJson, written.clone(), Screen::None, &|_| None, Detail::Brief).unwrap().renderer;
     for line in FAILING_BUILD.lines().filter(|line| !line.trim().is_empty()) {
         Moment::parse(line).tell(&mut *renderer);
     }
@@ -48,4 +49,14 @@ fn each_event_is_one_line_of_a_solve_status() {
         {"vertexes":[{"digest":"sha256:other","name":"[other 1/1] RUN sleep 100","started":"2023-11-14T22:13:21.5Z","completed":"2023-11-14T22:13:21.56Z","error":"context canceled"}]}
         {"vertexes":[{"digest":"sha256:last","name":"[last] RUN last"}]}
     "#]].assert_eq(&text);
+}
+
+#[test]
+fn what_a_step_used_has_no_place_in_buildkits_fields() {
+    let written = Written::default();
+    let mut renderer = open(Mode::RawJson, written.clone(), Screen::None, &|_| None, Detail::Full).unwrap().renderer;
+    Moment::parse("0.0 start a [1/1] RUN make").tell(&mut *renderer);
+    written.take();
+    Moment::parse("0.1 usage a 210000 50000 12300000 4100000 1").tell(&mut *renderer);
+    assert_eq!(written.take(), b"");
 }

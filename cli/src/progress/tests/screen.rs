@@ -7,6 +7,7 @@ use crate::progress::script::{Moment, Numbers, Written, time_of};
 use crate::progress::settings::Mode;
 use crate::progress::terminal::{Screen, Size};
 use crate::progress::tests::session::{MANY, Session, until};
+use crate::progress::warnings::Detail;
 
 #[test]
 fn nothing_on_the_screen_moves_while_lines_come_and_go() {
@@ -140,7 +141,7 @@ fn check_bytes(environment: &[(&str, &str)], expected: Expect) {
     let screen = Screen::Terminal(Box::new(|| Some(Size { columns: 30, rows: 10 })));
     let lookup =
         |variable: &str| environment.iter().find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned());
-    let mut renderer = open(Mode::Tty, written.clone(), screen, &lookup).unwrap().renderer;
+    let mut renderer = open(Mode::Tty, written.clone(), screen, &lookup, Detail::Brief).unwrap().renderer;
     let script = [
         "0.0 start a RUN a",
         "0.2 out a o\\n",

@@ -8,6 +8,7 @@ use crate::progress::script::{FAILING_BUILD, Moment, Written, time_of};
 use crate::progress::settings::Mode;
 use crate::progress::terminal::{Screen, Size};
 use crate::progress::virtual_terminal::VirtualTerminal;
+use crate::progress::warnings::Detail;
 
 /// A tree on a terminal.
 pub(super) struct Session {
@@ -23,7 +24,9 @@ impl Session {
         let asked = Arc::clone(&size);
         let ask = move || Some(*asked.lock().unwrap_or_else(PoisonError::into_inner));
         let written = Written::default();
-        let renderer = open(Mode::Tty, written.clone(), Screen::Terminal(Box::new(ask)), &|_| None).unwrap().renderer;
+        let renderer = open(Mode::Tty, written.clone(), Screen::Terminal(Box::new(ask)), &|_| None, Detail::Brief)
+            .unwrap()
+            .renderer;
         let terminal = VirtualTerminal::new(Size { columns, rows });
         Self { renderer: Some(renderer), written, terminal, size }
     }

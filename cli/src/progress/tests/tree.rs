@@ -8,6 +8,7 @@ use crate::progress::settings::Mode;
 use crate::progress::terminal::{Screen, Size};
 use crate::progress::tests::session::{MANY, Session, until};
 use crate::progress::virtual_terminal::VirtualTerminal;
+use crate::progress::warnings::Detail;
 
 /// The screen at the end of a script.
 #[track_caller]
@@ -297,7 +298,7 @@ fn the_environment_decides_how_much_output_is_shown() {
     let size = Size { columns: 30, rows: 10 };
     let lookup = |variable: &str| (variable == "BUILDKIT_TTY_LOG_LINES").then(|| "2".to_owned());
     let screen = Screen::Terminal(Box::new(move || Some(size)));
-    let mut renderer = open(Mode::Tty, written.clone(), screen, &lookup).unwrap().renderer;
+    let mut renderer = open(Mode::Tty, written.clone(), screen, &lookup, Detail::Brief).unwrap().renderer;
     ["0.0 start a RUN a", "0.2 out a 1\\n2\\n3\\n"].iter().for_each(|line| Moment::parse(line).tell(&mut *renderer));
     let mut terminal = VirtualTerminal::new(size);
     terminal.write(&written.take());
@@ -308,4 +309,28 @@ fn the_environment_decides_how_much_output_is_shown() {
          => => # 3
     "#]]
     .assert_eq(&terminal.shown());
+}
+
+#[test]
+fn what_a_step_used_is_shown_where_its_name_leaves_room() {
+    let script = "0.0 start a [1/2] RUN make\n0.1 usage a 210000 50000 12300000 4100000 1\n0.3 end a done\n\
+                  0.4 start b [2/2] RUN true\n0.4 usage b 1000 2000 0 0 1\n0.4 end b done\n";
+    let shown = |columns| {
+        let mut session = Session::new(columns, 24);
+        session.play(script);
+        session.finish("0.5");
+        session.shown()
+    };
+    expect![[r#"
+        [+] Building 0.5s (2/2) FINISHED
+         => [1/2] RUN make              cpu 0.3s, 12.30MB, wrote 4.10MB  0.3s
+         => [2/2] RUN true                                               0.0s
+    "#]]
+    .assert_eq(&shown(70));
+    expect![[r#"
+        [+] Building 0.5s (2/2) FINISHED
+         => [1/2] RUN make                   0.3s
+         => [2/2] RUN true                   0.0s
+    "#]]
+    .assert_eq(&shown(42));
 }
