@@ -40,9 +40,10 @@ test: compiler roots
 	cargo nextest run --workspace
 
 bench: $(KILN) roots
-	fixtures/packages.sh hyperfine
+	fixtures/packages.sh hyperfine e2fsprogs
 	cargo bench --package solver
 	fixtures/bench.sh $(KILN) $(ROOTS)
+	fixtures/bench-files.sh $(KILN) $(ROOTS)
 
 lint:
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -10,7 +10,7 @@ use llb::{
     CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex,
     VertexId,
 };
-use oci::{Digest, Hasher};
+use oci::{Digest, Hasher, Timestamp};
 use runtime::Launcher;
 use solver::{Execution, StepError};
 use store::{ImageRecord, Layer, Snapshot, StoreError};
@@ -21,7 +21,7 @@ use crate::blocking::{blocking, failed};
 use crate::command::{Bound, Command, Seed};
 use crate::context::Context;
 use crate::context::Scan as ContextScan;
-use crate::file::{CopySource, FileError, apply};
+use crate::file::{Changes, CopySource, FileError, apply};
 use crate::http;
 use crate::layers::{inline, open, stack_digest};
 use crate::report::Report;
@@ -179,10 +179,15 @@ impl<'a> Executor<'a> {
     ) -> Result<Execution<Snapshot>, ExecError> {
         let below = open(&inputs[0]).await?;
         let mut changed = None;
-        for _ in 0..CONTEXT_ATTEMPTS_MAX {
+        for attempt in 1..=CONTEXT_ATTEMPTS_MAX {
+            let is_last = attempt == CONTEXT_ATTEMPTS_MAX;
+            let changes = if is_last { Changes::Taken } else { Changes::Refused };
             let sources = self.copy_sources(vertex, inputs).await?;
-            let pins =
-                sources.iter().filter_map(|(place, source)| Some((*place, source.scan.as_ref()?.digest))).collect();
+            let pin = |digest: Digest| if is_last { unrepeatable(digest) } else { digest };
+            let pins = sources
+                .iter()
+                .filter_map(|(place, source)| Some((*place, pin(source.scan.as_ref()?.digest))))
+                .collect();
             let (ladder, below, actions) = (self.sources.shared.ladder.clone(), below.clone(), actions.to_vec());
             let key = self.last_layer_key(vertex)?;
             let applied = blocking(move || {
@@ -190,7 +195,7 @@ impl<'a> Executor<'a> {
                 let last = ladder.last_layer(&key)?;
                 let lender = last.as_ref().map(|last| Ok::<_, ExecError>(Lender::of(&last.open()?))).transpose()?;
                 let source = |place: usize| match sources.get(&place) {
-                    Some(source) => Ok(source.as_copy_source()),
+                    Some(source) => Ok(source.as_copy_source(changes)),
                     None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
                 };
                 match apply(new.writer(lender.unwrap_or_default(), below)?, &actions, source) {
@@ -360,7 +365,8 @@ impl<'a> Executor<'a> {
             let destination = if is_directory { format!("/{path}/") } else { format!("/{parent}/") };
             let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
             let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: llb::Unpack::Never };
-            let source = |_| Ok(CopySource { stack, selection: &selection, may_change: true, name: "build context" });
+            let source =
+                |_| Ok(CopySource { stack, selection: &selection, changes: Changes::Refused, name: "build context" });
             let writer = new.writer(Lender::default(), Stack::default())?;
             match apply(writer, &[FileAction::Copy(copy)], source) {
                 Ok(written) => Ok(new.complete(&written)?.0),
@@ -371,6 +377,18 @@ impl<'a> Executor<'a> {
         });
         written.await
     }
+}
+
+/// Returns a pin that no build will ever look up: of files that were taken while they changed, nobody can say what is in them but whoever reads the layer.
+fn unrepeatable(digest: Digest) -> Digest {
+    let now = Timestamp::now();
+    let mut hasher = Hasher::new();
+    hasher.field(b"kiln changing files 1");
+    hasher.field(digest.as_bytes());
+    hasher.field(&now.unix_seconds().to_le_bytes());
+    hasher.field(&now.subsec_nanoseconds().to_le_bytes());
+    hasher.field(&std::process::id().to_le_bytes());
+    hasher.finish()
 }
 
 /// Something that is copied from, owned by the thread that copies.
@@ -384,8 +402,9 @@ struct OwnedSource {
 }
 
 impl OwnedSource {
-    fn as_copy_source(&self) -> CopySource<'_> {
-        CopySource { stack: &self.stack, selection: &self.selection, may_change: self.scan.is_some(), name: &self.name }
+    fn as_copy_source(&self, changes: Changes) -> CopySource<'_> {
+        let changes = if self.scan.is_some() { changes } else { Changes::Impossible };
+        CopySource { stack: &self.stack, selection: &self.selection, changes, name: &self.name }
     }
 }
 

@@ -74,6 +74,19 @@ pub enum ContentError {
 impl Layer {
     /// Opens the file with this index in the list of entries, or the one that the hard link with this index leads to.
     pub fn open(&self, index: usize) -> Result<FileRange, ContentError> {
+        let range = self.open_as_it_is(index)?;
+        let Entry { path, kind, .. } = self.entries.entry(self.entries.target(index));
+        match kind {
+            Kind::File { size_bytes, .. } if size_bytes != range.size_bytes() => {
+                let (path, actual_bytes) = (path.to_text(), range.size_bytes());
+                Err(ContentError::Size { path, expected_bytes: size_bytes, actual_bytes })
+            }
+            _ => Ok(range),
+        }
+    }
+
+    /// Opens the same, however long it is now.
+    pub fn open_as_it_is(&self, index: usize) -> Result<FileRange, ContentError> {
         let Entry { path, kind, .. } = self.entries.entry(self.entries.target(index));
         let Kind::File { size_bytes, .. } = kind else {
             return Err(ContentError::NotAFile { path: path.to_text(), kind: kind.name() });
@@ -85,12 +98,7 @@ impl Layer {
                 packs.open(self.entries.target(index), size_bytes).ok_or_else(missing)
             }
         };
-        let range = opened.map_err(|source| ContentError::Open { path: path.to_text(), source })?;
-        if range.size_bytes() != size_bytes {
-            let (path, actual_bytes) = (path.to_text(), range.size_bytes());
-            return Err(ContentError::Size { path, expected_bytes: size_bytes, actual_bytes });
-        }
-        Ok(range)
+        opened.map_err(|source| ContentError::Open { path: path.to_text(), source })
     }
 }
 

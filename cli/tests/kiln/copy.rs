@@ -400,6 +400,37 @@ fn a_survey_of_the_context_says_what_steps_take_and_what_is_hidden() {
     }
 }
 
+#[test]
+fn a_file_that_never_stands_still_is_taken_as_it_was_read() {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let world = world(&[("log", ""), ("other", "")]);
+    world.write("Dockerfile", "FROM busybox\nCOPY . /x/\n");
+    let is_over = AtomicBool::new(false);
+    let mut log = fs::File::options().append(true).open(world.path("ctx/log")).unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                log.write_all(b"x").unwrap();
+                // Another file comes and goes.
+                fs::write(world.path("ctx/temporary"), "").unwrap();
+                fs::remove_file(world.path("ctx/temporary")).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let ended = world.kiln(&["build", "--progress", "plain", "-t", "app", "-f", "Dockerfile", "ctx"]);
+            is_over.store(ended.code != 0, Ordering::Relaxed);
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(world.in_image("app", "tr -d x < /x/log; ls /x/other"), "/x/other\n");
+    // What was taken then is no result for what is there now.
+    build(&world, "COPY . /x/");
+    assert_eq!(world.in_image("app", "cat /x/log"), world.read("ctx/log"));
+    assert_eq!(world.build_summary(&["-f", "Dockerfile", "ctx"]), "ran: \ncached: COPY . /x/\n");
+}
+
 // Spec 96.
 #[test]
 fn the_name_of_a_file_counts_and_that_of_a_directory_does_not() {

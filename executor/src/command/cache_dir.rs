@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::held::Seed;
 use crate::ExecError;
 use crate::blocking::{blocking, failed};
-use crate::file::{CopySource, FileError, apply};
+use crate::file::{Changes, CopySource, FileError, apply};
 
 /// How often a directory that others use is asked for again.
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
@@ -96,7 +96,7 @@ fn copy(dir: &Path, seed: &Seed) -> Result<(), ExecError> {
         Ok(CopySource {
             stack: &seed.stack,
             selection: &selection,
-            may_change: false,
+            changes: Changes::Impossible,
             name: "the source of a cache mount",
         })
     };

@@ -87,11 +87,16 @@ impl Context {
 
     fn scan_at(&self, selection: Option<&Selection>, clock: impl Fn() -> Mtime) -> Result<Scan, ExecError> {
         let mut gone = String::new();
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 1..=ATTEMPTS_MAX {
             let mut scope = Scope::of(selection);
             let began = clock();
             let mut seen = walk(&self.root, &self.tree, &self.ignore, &mut scope)?;
-            match self.hash(&mut seen, began) {
+            let hashed = match self.hash(&mut seen, began) {
+                // Files come and go all the time: those that are gone are left out.
+                Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => self.hash_what_stays(&mut seen, began),
+                hashed => hashed,
+            };
+            match hashed {
                 Ok(()) => {
                     if scope.root().whole {
                         self.memory().saw_all();
@@ -160,6 +165,24 @@ impl Context {
             if let KindBuf::File { content, .. } = file.kind {
                 let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
                 memory.read(file.path.clone(), known, file.stamp.is_settled(began));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for a directory whose files come and go faster than they can be read: those that are gone are taken out.
+    fn hash_what_stays(&self, seen: &mut Vec<Seen>, began: Mtime) -> Result<(), LookError> {
+        for file in self.memory().recall(&self.store, seen) {
+            match self.read(file) {
+                Err(LookError::Gone(_)) => file.is_gone = true,
+                read => read?,
+            }
+        }
+        seen.retain(|file| !file.is_gone);
+        for file in seen.iter().filter(|file| !file.is_socket) {
+            if let KindBuf::File { content, .. } = file.kind {
+                let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
+                self.memory().read(file.path.clone(), known, file.stamp.is_settled(began));
             }
         }
         Ok(())

@@ -20,6 +20,8 @@ pub(super) struct Seen {
     pub(super) is_linked: bool,
     /// Whether it is a socket, which nobody can read.
     pub(super) is_socket: bool,
+    /// Whether it went away before it could be read.
+    pub(super) is_gone: bool,
     /// Whether it counts for itself; a directory may count only if something in it does.
     pub(super) counts: bool,
 }
@@ -80,7 +82,7 @@ impl Seen {
         let is_linked = stat.stx_nlink > 1 && matches!(kind, KindBuf::File { .. });
         let mode = stat.stx_mode & layer::entry::MODE_BITS;
         let is_socket = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket;
-        Self { path, kind, mode, xattrs: None, stamp: Stamp::of(stat), is_linked, is_socket, counts }
+        Self { path, kind, mode, xattrs: None, stamp: Stamp::of(stat), is_linked, is_socket, is_gone: false, counts }
     }
 }
 

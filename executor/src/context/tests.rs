@@ -6,11 +6,14 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use layer::ContentHash;
+use layer::{ContentHash, EntryPathBuf};
 use llb::CopySelection;
 use tempfile::TempDir;
 
 use super::*;
+
+/// As much is kept of each file in the scope of a step: what was seen, what is remembered, and its entry, without their paths.
+const FILE_MEMORY_BYTES_MAX: usize = 600;
 
 /// A directory, and a store that remembers it.
 struct World {
@@ -153,6 +156,12 @@ fn files_that_go_away_before_they_are_read_are_not_there() {
     fs::create_dir(world.path("b")).unwrap();
     assert!(matches!(context.hash(&mut seen, later()), Err(LookError::Gone(_))));
     assert_eq!(listing(&context.scan(None).unwrap()), ["directory /b"]);
+    // After a few such looks, what is gone is left out.
+    world.write("c", "3");
+    let mut seen = walk(&context.root, &context.tree, &context.ignore, &mut scope).unwrap();
+    fs::remove_file(world.path("c")).unwrap();
+    context.hash_what_stays(&mut seen, later()).unwrap();
+    assert_eq!(listing(&Scan::new(context.tree.clone(), seen)), ["directory /b"]);
 }
 
 #[test]
@@ -266,4 +275,11 @@ fn a_survey_says_what_is_taken_and_what_hides_the_rest() {
     assert_eq!(taken(Selection::Copy(wildcard)), ["file a.c 2"]);
     assert_eq!(taken(Selection::Path("d".to_owned())), ["directory d 0", "file d/keep 0"]);
     assert_eq!(context.memory().were_read(), "");
+}
+
+// `docs/budgets.md` states it.
+#[test]
+fn what_is_kept_in_memory_of_a_file_is_bounded() {
+    let of_a_file = size_of::<Seen>() + size_of::<(EntryPathBuf, Known)>() + size_of::<layer::EntryBuf>();
+    assert!(of_a_file <= FILE_MEMORY_BYTES_MAX, "{of_a_file}");
 }

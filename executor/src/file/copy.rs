@@ -16,7 +16,7 @@ use llb::{Copy, Unpack};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::mode::ModeChange;
-use super::{CopySource, FileError, make_directories, make_directories_at, owner};
+use super::{Changes, CopySource, FileError, make_directories, make_directories_at, owner};
 use crate::ExecError;
 use crate::select::{Match, SelectError, Selected, select};
 
@@ -175,7 +175,9 @@ impl<'a> Copier<'a> {
 
     fn open(&self, found: &Found<'_>) -> Result<FileRange, FileError> {
         self.stack().open(found).map_err(|error| match error {
-            ContentError::Open { path, .. } | ContentError::Size { path, .. } if self.source.may_change => {
+            ContentError::Open { path, .. } | ContentError::Size { path, .. }
+                if self.source.changes != Changes::Impossible =>
+            {
                 FileError::Changed { path }
             }
             error => FileError::Failed(error.into()),
@@ -259,18 +261,30 @@ impl Waiting<'_, '_> {
         }
         // What the layer before has is what was seen of the file, whatever is in it by now.
         let Err(slot) = self.slot.reuse(WrittenFile { size_bytes, content }) else { return Ok(()) };
-        let range = copier.open(&self.found)?;
-        let path = || self.found.entry.path.to_text();
-        if copier.source.may_change {
-            // Its bytes are hashed again on the way, whatever its length.
-            let written = slot.write(FileSource::Range { range: &range, content: None });
-            return match written {
-                Ok(written) if written.content == content => Ok(()),
-                Ok(_) | Err(TreeError::SourceChanged { .. }) => Err(FileError::Changed { path: path() }),
-                Err(error) => Err(error.into()),
-            };
+        match copier.source.changes {
+            Changes::Impossible => {
+                let range = copier.open(&self.found)?;
+                slot.write(FileSource::Range { range: &range, content: Some(content) })?;
+            }
+            Changes::Refused => {
+                let range = copier.open(&self.found)?;
+                // Its bytes are hashed again on the way, whatever its length.
+                let written = slot.write(FileSource::Range { range: &range, content: None });
+                match written {
+                    Ok(written) if written.content == content => {}
+                    Ok(_) | Err(TreeError::SourceChanged { .. }) => {
+                        return Err(FileError::Changed { path: self.found.entry.path.to_text() });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Changes::Taken => {
+                // A slot that nothing is written to is given up: the file is gone.
+                if let Ok(mut range) = copier.stack().open_as_it_is(&self.found) {
+                    slot.write(FileSource::Reader(&mut range))?;
+                }
+            }
         }
-        slot.write(FileSource::Range { range: &range, content: Some(content) })?;
         Ok(())
     }
 }

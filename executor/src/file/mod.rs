@@ -18,10 +18,21 @@ pub(crate) struct CopySource<'a> {
     pub(crate) stack: &'a Stack,
     /// Which of them.
     pub(crate) selection: &'a CopySelection,
-    /// Whether they may change while they are read, being somebody's working directory.
-    pub(crate) may_change: bool,
+    /// What becomes of those that change while they are read.
+    pub(crate) changes: Changes,
     /// What users call it.
     pub(crate) name: &'a str,
+}
+
+/// What becomes of files of a source that change while they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// They cannot: nobody writes to layers.
+    Impossible,
+    /// All is to be done again with another look: the source is somebody's working directory.
+    Refused,
+    /// What is read last is taken, and what is gone is left out: some files never stand still.
+    Taken,
 }
 
 /// Why actions could not be carried out.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::{blocking, failed};
 use crate::context::Context;
-use crate::file::{CopySource, FileError, apply};
+use crate::file::{Changes, CopySource, FileError, apply};
 use crate::{ExecError, Fetcher, Secrets};
 use auth::Auth;
 use program::Program;
@@ -197,7 +197,8 @@ async fn layer_of(
         let (destination, mode) = ("/".to_owned(), Some("u=rwX,go=rX".to_owned()));
         let copy = llb::Copy { input: 0, destination, owner: None, mode, unpack: Unpack::Never };
         let name = &source.remote;
-        let from = |_| Ok(CopySource { stack: files.stack()?, selection: &selection, may_change: false, name });
+        let from =
+            |_| Ok(CopySource { stack: files.stack()?, selection: &selection, changes: Changes::Impossible, name });
         let written = apply(writer, &[FileAction::Copy(copy)], from).map_err(|error| match error {
             FileError::Changed { path } => ExecError::ContextChanges { path },
             FileError::Failed(error) => error,

@@ -110,6 +110,11 @@ impl Stack {
         self.layers[found.layer].open(found.index)
     }
 
+    /// Opens what is at the place of a file now, however long it is: of layers that somebody else writes to, which only directories of this machine are.
+    pub fn open_as_it_is(&self, found: &Found<'_>) -> Result<FileRange, ContentError> {
+        self.layers[found.layer].open_as_it_is(found.index)
+    }
+
     /// Returns an entry as it is seen from above: that a directory hides something is no longer to be seen in it.
     pub(super) fn found(&self, layer: usize, index: usize) -> Found<'_> {
         let mut entry = self.layers[layer].entries.entry(index);
