@@ -21,6 +21,8 @@ pub(crate) fn explain(plan: &Plan, failure: Failure) -> StartError {
     let target = || plan.mounts.get(index).map(|mount| mount.point.as_path().to_owned()).unwrap_or_default();
     let sealed = plan.sealed.as_ref();
     match step {
+        Step::JoinGroup => StartError::JoinGroup { source },
+        Step::GroupNamespace => StartError::GroupNamespace { source },
         Step::Keyring => StartError::Keyring { source },
         Step::JoinNetwork => StartError::JoinNetwork { source },
         Step::Loopback => StartError::Loopback { source },

@@ -7,6 +7,7 @@ use rustix::system::uname;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::capabilities::Capabilities;
+use crate::cgroup::Hierarchies;
 use crate::{memory, overlay};
 
 /// The oldest kernel that Kiln runs on: from 5.12 a mount's attributes can be changed with all that is mounted beneath it.
@@ -27,6 +28,8 @@ pub struct Kernel {
     pub mounts: MountSupport,
     /// Whether `/sys/fs/cgroup` is the one hierarchy of control groups version 2.
     pub cgroup2: bool,
+    /// Where control groups can be made.
+    pub hierarchies: Hierarchies,
     /// What this process may do, and so the most that it can leave to others.
     pub capabilities: Capabilities,
 }
@@ -79,7 +82,8 @@ impl Kernel {
             || (overlay::accepts_detached_layers() && memory::clones_detached_parts());
         let mounts = if detached { MountSupport::Detached } else { MountSupport::Attached };
         let cgroup2 = statfs("/sys/fs/cgroup").is_ok_and(|found| found.f_type == CGROUP2_MAGIC);
-        Ok(Self { version, mounts, cgroup2, capabilities: Capabilities::from_set(own.permitted) })
+        let hierarchies = Hierarchies::find();
+        Ok(Self { version, mounts, cgroup2, hierarchies, capabilities: Capabilities::from_set(own.permitted) })
     }
 }
 

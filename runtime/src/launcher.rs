@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::capabilities::Capabilities;
+use crate::cgroup::Group;
 use crate::child::{self, Report};
 use crate::error::{CreateError, StartError, Warning};
 use crate::explain::explain;
@@ -15,7 +16,7 @@ use crate::nest::{Nest, SpawnError};
 use crate::plan::{self, Common, Ends, NetworkPlan, Plan, assemble};
 use crate::running::Running;
 use crate::seccomp::{Architecture, Filter, Profile, Target};
-use crate::spec::{Seccomp, Spec};
+use crate::spec::{Seccomp, Spec, SystemPaths};
 use crate::syscall;
 
 /// What all sandboxes of a process have in common: what the kernel can do, filters, and the namespace that makes them end with the process.
@@ -28,6 +29,8 @@ pub struct Launcher {
     nest: Mutex<Option<Arc<Nest>>>,
     /// The paths that are masked.
     masked: Arc<[CString]>,
+    /// The control group of all sandboxes without limits, once it was needed; `Some(None)` where none can be made.
+    group: Mutex<Option<Option<Arc<Group>>>>,
     /// Whether others of the same user may look into this process, and it leaves a core file.
     dumpable: bool,
 }
@@ -41,7 +44,14 @@ impl Launcher {
     /// Uses what is known of the kernel.
     pub fn with_kernel(kernel: Kernel) -> Self {
         let dumpable = syscall::is_dumpable();
-        Self { kernel, filters: Mutex::default(), nest: Mutex::default(), masked: plan::masked(), dumpable }
+        Self {
+            kernel,
+            filters: Mutex::default(),
+            nest: Mutex::default(),
+            masked: plan::masked(),
+            group: Mutex::default(),
+            dumpable,
+        }
     }
 
     /// Returns what is known of the kernel, for mounts that have to do with no sandbox.
@@ -58,7 +68,8 @@ impl Launcher {
             Seccomp::Unconfined => None,
         };
         let nest = self.nest()?;
-        let common = Common { kernel: &self.kernel, filter, masked: Arc::clone(&self.masked) };
+        let group = self.group(&spec)?;
+        let common = Common { kernel: &self.kernel, filter, masked: Arc::clone(&self.masked), group };
         let (plan, ends, warnings) = assemble(common, spec)?;
         Ok(Created { plan, ends, nest, warnings, dumpable: self.dumpable })
     }
@@ -77,6 +88,22 @@ impl Launcher {
         let filter = Arc::new(filter);
         filters.insert(capabilities, Arc::clone(&filter));
         Ok(filter)
+    }
+
+    /// Returns the control group for a sandbox: one of its own if it has limits, else that which says what devices can be opened.
+    fn group(&self, spec: &Spec) -> Result<Option<Arc<Group>>, CreateError> {
+        let confine_devices = spec.security.system_paths == SystemPaths::Masked;
+        if !spec.limits.is_empty() || spec.cgroup_parent.is_some() {
+            let parent = spec.cgroup_parent.as_deref();
+            let group = Group::limited(&self.kernel.hierarchies, parent, &spec.limits, confine_devices)?;
+            return Ok(Some(Arc::new(group)));
+        }
+        if !confine_devices {
+            return Ok(None);
+        }
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let group = group.get_or_insert_with(|| Group::for_devices(&self.kernel.hierarchies).map(Arc::new));
+        Ok(group.clone())
     }
 
     /// Returns the namespace for sandboxes, and makes it where it is missing or was killed.
@@ -120,13 +147,14 @@ impl Created {
     /// ends with the process, not with the thread.
     pub fn start(self) -> Result<Running, StartError> {
         let Self { plan, ends, nest, dumpable, .. } = self;
+        let group = plan.group.clone();
         let shared = Arc::new((plan, Report::default()));
         let spawned = spawn(&nest, Arc::clone(&shared));
         if dumpable {
             // The kernel took this away if the new process, with our memory, became another user.
             syscall::set_dumpable();
         }
-        let running = Running::new(spawned?, nest, ends);
+        let running = Running::new(spawned?, nest, group, ends);
         let (plan, report) = &*shared;
         match report.failure() {
             None => Ok(running),
@@ -141,7 +169,10 @@ impl Created {
 
 /// Starts the process; returns when it runs its program or has failed.
 fn spawn(nest: &Nest, shared: Arc<(Plan, Report)>) -> Result<OwnedFd, StartError> {
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if shared.0.group.is_none() {
+        flags |= libc::CLONE_NEWCGROUP;
+    }
     if matches!(shared.0.network, NetworkPlan::New) {
         flags |= libc::CLONE_NEWNET;
     }

@@ -10,6 +10,7 @@
 //! namespace of the caller.
 
 pub mod capabilities;
+pub mod cgroup;
 pub mod elf;
 pub mod error;
 pub mod kernel;

@@ -12,7 +12,7 @@ mod streams;
 mod system;
 mod walk;
 
-pub(crate) use assemble::{Common, IdentityPlan, NetworkPlan, Plan, SealedPaths, assemble};
+pub(crate) use assemble::{Common, IdentityPlan, NetworkPlan, Plan, SealedDevices, SealedPaths, assemble};
 pub(crate) use command::CommandPlan;
 pub(crate) use mounts::MountSourcePlan;
 pub(crate) use points::{MountPoint, PointKind};

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cgroup::Group;
 use crate::nest::Nest;
 use crate::plan::Ends;
 use crate::syscall::{self, Ended};
@@ -28,6 +29,8 @@ pub struct Running {
     /// The other end of the process' terminal, when it was asked for. Reading fails with EIO once nobody has the terminal open any more.
     pub terminal: Option<OwnedFd>,
     process: Process,
+    // After the process, which has to have ended before the group can be removed.
+    group: Option<Arc<Group>>,
     /// How much memory this process had when it started the sandbox, which the kernel counts for the sandbox too.
     memory_floor_bytes: u64,
 }
@@ -81,16 +84,18 @@ pub struct Usage {
     pub cpu_user: Duration,
     /// Time that the kernel took for them.
     pub cpu_system: Duration,
-    /// The most memory that any one process had. `None` where that is not known, because it was less than what Kiln itself has: up to the start of its
+    /// The most memory that all processes had together, where memory was limited; else the most that any one of them had. `None` where that is not known, because it was less than what Kiln itself has: up to the start of its
     /// program, a process has the memory of the one that starts it.
     pub memory_peak_bytes: Option<u64>,
+    /// How many of them the kernel has killed because the limit of memory was reached.
+    pub memory_kills: u64,
 }
 
 impl Running {
-    pub(crate) fn new(pidfd: OwnedFd, nest: Arc<Nest>, ends: Ends) -> Self {
+    pub(crate) fn new(pidfd: OwnedFd, nest: Arc<Nest>, group: Option<Arc<Group>>, ends: Ends) -> Self {
         let Ends { stdin, stdout, stderr, terminal } = ends;
         let process = Process { pidfd, reaped: false, _nest: nest };
-        Self { stdin, stdout, stderr, terminal, process, memory_floor_bytes: syscall::own_memory_peak_bytes() }
+        Self { stdin, stdout, stderr, terminal, process, group, memory_floor_bytes: syscall::own_memory_peak_bytes() }
     }
 
     /// Reads the number that the first process has for the caller; inside, it is 1.
@@ -118,11 +123,15 @@ impl Running {
         drop((self.stdin.take(), self.stdout.take(), self.stderr.take(), self.terminal.take()));
         let Ended { reason, status, usage } = self.process.wait()?;
         let status = if reason == libc::CLD_EXITED { Status::Code(status) } else { Status::Signal(status) };
+        let group = self.group.as_deref();
         let peak = u64::try_from(usage.ru_maxrss).unwrap_or_default() * 1024;
         let usage = Usage {
             cpu_user: to_duration(usage.ru_utime),
             cpu_system: to_duration(usage.ru_stime),
-            memory_peak_bytes: Some(peak).filter(|peak| *peak > self.memory_floor_bytes),
+            memory_peak_bytes: group
+                .and_then(Group::memory_peak_bytes)
+                .or_else(|| Some(peak).filter(|peak| *peak > self.memory_floor_bytes)),
+            memory_kills: group.map(Group::memory_kills).unwrap_or_default(),
         };
         Ok(Exit { status, usage })
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::capabilities::Capabilities;
+use crate::cgroup::Limits;
 use crate::overlay::Overlay;
 use crate::terminal::WindowSize;
 
@@ -44,6 +45,10 @@ pub struct Spec {
     pub rlimits: Vec<Rlimit>,
     /// The size of `/dev/shm`.
     pub shm_bytes: u64,
+    /// How much its processes may use together.
+    pub limits: Limits,
+    /// The control group that its own is made beneath, as a path from the root of the hierarchy; `None` is Kiln's choice.
+    pub cgroup_parent: Option<String>,
 }
 
 impl Spec {
@@ -64,6 +69,8 @@ impl Spec {
             stdio: Stdio::Streams { stdin: Stream::Null, stdout: Stream::Null, stderr: Stream::Null },
             rlimits: Vec::new(),
             shm_bytes: SHM_BYTES_DEFAULT,
+            limits: Limits::default(),
+            cgroup_parent: None,
         }
     }
 }
@@ -207,10 +214,11 @@ pub enum Seccomp {
 /// What of the kernel's own files and of devices there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SystemPaths {
-    /// Files that tell about the host or change it are masked or read-only, as Docker does, and of all device nodes only those of `/dev` can be opened.
+    /// Files that tell about the host or change it are masked or read-only, and of all devices only those can be opened that Docker lets every container
+    /// open, whoever made the node.
     ///
-    /// Docker keeps root from opening, say, the host's disk by a control group; until Kiln has one per sandbox, every mount is `nodev`. A node such as
-    /// `1:3` that the process makes itself can therefore be made but not be opened, which Docker would allow.
+    /// A control group sees to that. Where none can be made, as in a container that may not, every mount is `nodev` instead: then only the nodes of
+    /// `/dev` itself can be opened.
     Masked,
     /// All of it, with `/sys` writable.
     Open,

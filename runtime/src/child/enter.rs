@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use rustix::process::{chdir, ioctl_tiocsctty, setrlimit, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::report::{During, Report, Result, Step};
 use super::{command, identity, mounts};
@@ -26,6 +26,7 @@ pub(crate) fn run(plan: &Plan, report: &Report) -> c_int {
 
 fn become_sandbox(plan: &Plan) -> Result<std::convert::Infallible> {
     umask(rustix::fs::Mode::empty());
+    join_group(plan)?;
     syscall::join_new_keyring().during(Step::Keyring)?;
     // Before the mounts, because sysfs shows the network of the process that mounts it.
     join_network(&plan.network)?;
@@ -45,6 +46,16 @@ fn become_sandbox(plan: &Plan) -> Result<std::convert::Infallible> {
     }
     identity::assume(&plan.identity)?;
     Err(command::execute(&plan.command))
+}
+
+/// Joins the control group, of which the process then sees nothing above.
+fn join_group(plan: &Plan) -> Result<()> {
+    let Some(group) = &plan.group else { return Ok(()) };
+    for (index, entrance) in group.entrances().iter().enumerate() {
+        rustix::io::write(entrance, b"0").during_each(Step::JoinGroup, index)?;
+    }
+    // Only now: the root of the new namespace is where the process is when it is made.
+    syscall::unshare(UnshareFlags::NEWCGROUP).during(Step::GroupNamespace)
 }
 
 fn join_network(network: &NetworkPlan) -> Result<()> {

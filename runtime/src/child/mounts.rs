@@ -14,7 +14,7 @@ use rustix::process::{fchdir, pivot_root};
 use super::report::{During, Result, Step};
 use crate::lookup;
 use crate::memory::{clone_tree, open_context};
-use crate::plan::{MountPoint, MountSourcePlan, Plan, PointKind, SealedPaths};
+use crate::plan::{MountPoint, MountSourcePlan, Plan, PointKind, SealedDevices, SealedPaths};
 use crate::syscall::{set_attributes, set_attributes_of_tree};
 
 const ROOT: &CStr = c"/";
@@ -60,23 +60,29 @@ pub(super) fn attach_all(plan: &Plan) -> Result<()> {
 /// Takes away what the process is not to see or to change.
 pub(super) fn seal(plan: &Plan) -> Result<()> {
     if let Some(sealed) = &plan.sealed {
-        // Each node becomes a mount of its own, on itself, so that the directory around it can be `nodev`.
-        for (index, node) in sealed.nodes.iter().enumerate() {
-            let mount = clone_tree(node).during_each(Step::Device, index)?;
-            attach(&mount, node, SELF).during_each(Step::Device, index)?;
-        }
         for (index, path) in sealed.masked.iter().enumerate() {
             mask(sealed, path).during_each(Step::Mask, index)?;
         }
         for (index, path) in sealed.read_only.iter().enumerate() {
             make_read_only(path).during_each(Step::ReadOnlyPath, index)?;
         }
-        set_attributes(&sealed.devices, MountAttrFlags::MOUNT_ATTR_NODEV).during(Step::SealDevices)?;
+        if let Some(devices) = &sealed.devices {
+            seal_devices(devices)?;
+        }
     }
     if plan.root_read_only {
         set_attributes(&plan.root, MountAttrFlags::MOUNT_ATTR_RDONLY).during(Step::SealRoot)?;
     }
     Ok(())
+}
+
+/// Makes every node of `/dev` a mount of its own, on itself, so that the directory around it can be `nodev`.
+fn seal_devices(devices: &SealedDevices) -> Result<()> {
+    for (index, node) in devices.nodes.iter().enumerate() {
+        let mount = clone_tree(node).during_each(Step::Device, index)?;
+        attach(&mount, node, SELF).during_each(Step::Device, index)?;
+    }
+    set_attributes(&devices.mount, MountAttrFlags::MOUNT_ATTR_NODEV).during(Step::SealDevices)
 }
 
 /// Mounts nothing over files and directories: `/dev/null` over the first, an empty directory over the second.
@@ -89,7 +95,7 @@ fn mask(sealed: &SealedPaths, path: &CStr) -> rustix::io::Result<()> {
     let nothing = if FileType::from_raw_mode(fstat(&there)?.st_mode) == FileType::Directory {
         make_file_system(c"tmpfs", MountAttrFlags::MOUNT_ATTR_RDONLY)?
     } else {
-        clone_tree(sealed.nodes.first().ok_or(Errno::NODEV)?)?
+        clone_tree(&sealed.null)?
     };
     attach(&nothing, &there, SELF)
 }

@@ -8,7 +8,9 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Step {
-    Keyring = 1,
+    JoinGroup = 1,
+    GroupNamespace,
+    Keyring,
     JoinNetwork,
     Loopback,
     PrivateMounts,
@@ -45,7 +47,9 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 34] = [
+    const ALL: [Self; 36] = [
+        Self::JoinGroup,
+        Self::GroupNamespace,
         Self::Keyring,
         Self::JoinNetwork,
         Self::Loopback,

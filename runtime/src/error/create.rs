@@ -42,6 +42,9 @@ pub enum CreateError {
         /// What is limited.
         resource: Resource,
     },
+    /// What the sandbox may use cannot be limited.
+    #[error(transparent)]
+    Group(#[from] crate::cgroup::GroupError),
     /// There is no list of system calls for this machine.
     #[error(
         "there is no system call filter for the architecture `{architecture}`; without one, only `--security=insecure` runs"

@@ -26,6 +26,18 @@ pub enum StartError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// The control group cannot be joined.
+    #[error("cannot move the sandbox into its control group")]
+    JoinGroup {
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The groups above cannot be hidden.
+    #[error("cannot give the sandbox a control group namespace of its own")]
+    GroupNamespace {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// No key ring can be had.
     #[error("cannot give the sandbox a key ring of its own")]
     Keyring {

@@ -17,6 +17,7 @@ use super::sources::Planner;
 use super::streams::{self, Ends, Streams};
 use super::{root, system};
 use crate::capabilities::Capabilities;
+use crate::cgroup::Group;
 use crate::error::{CreateError, Warning};
 use crate::kernel::Kernel;
 use crate::seccomp::Filter;
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) root_read_only: bool,
     pub(crate) mounts: Vec<MountPlan>,
     pub(crate) sealed: Option<SealedPaths>,
+    /// The control group that the process joins, and that has to live as long as it.
+    pub(crate) group: Option<Arc<Group>>,
     pub(crate) network: NetworkPlan,
     pub(crate) hostname: Option<String>,
     pub(crate) streams: Streams,
@@ -40,12 +43,20 @@ pub(crate) struct Plan {
 
 /// What the process is not to see or to change.
 pub(crate) struct SealedPaths {
-    /// `/dev`.
-    pub(crate) devices: OwnedFd,
-    /// The devices in it, `null` first, which is mounted over masked files.
-    pub(crate) nodes: Vec<OwnedFd>,
+    /// `/dev/null`, which is mounted over masked files.
+    pub(crate) null: OwnedFd,
+    /// What keeps other devices from being opened where no control group does.
+    pub(crate) devices: Option<SealedDevices>,
     pub(crate) masked: Arc<[CString]>,
     pub(crate) read_only: &'static [&'static CStr],
+}
+
+/// A `/dev` in which no other nodes can be opened.
+pub(crate) struct SealedDevices {
+    /// `/dev`.
+    pub(crate) mount: OwnedFd,
+    /// The devices in it.
+    pub(crate) nodes: Vec<OwnedFd>,
 }
 
 /// Which network the process is in.
@@ -74,6 +85,7 @@ pub(crate) struct Common<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) masked: Arc<[CString]>,
+    pub(crate) group: Option<Arc<Group>>,
 }
 
 /// A plan, the ends of the streams that the caller gets, and what could not be had.
@@ -81,7 +93,7 @@ pub(crate) type Assembled = (Plan, Ends, Vec<Warning>);
 
 /// Prepares everything; `common` is what is the same for every sandbox.
 pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, CreateError> {
-    let Common { kernel, filter, masked } = common;
+    let Common { kernel, filter, masked, group } = common;
     let command = command::plan(spec.args, spec.env)?;
     if !spec.cwd.is_absolute() {
         return Err(CreateError::WorkingDirectory { path: spec.cwd });
@@ -94,7 +106,9 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
     let mut devices = devices::make(paths)?;
     let terminals = devices::make_terminals()?;
     let (streams, ends) = streams::open(spec.stdio, &devices, &terminals, identity.uid)?;
+    let confined = group.as_ref().is_some_and(|group| group.confines_devices());
     let (sealed, attributes) = match paths {
+        SystemPaths::Masked if confined => (Some(mask(&devices, masked)?), MountAttrFlags::empty()),
         SystemPaths::Masked => (Some(seal(&mut devices, masked)?), MountAttrFlags::MOUNT_ATTR_NODEV),
         SystemPaths::Open => (None, MountAttrFlags::empty()),
     };
@@ -115,6 +129,7 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
         root_read_only: spec.root_access == Access::ReadOnly,
         mounts,
         sealed,
+        group,
         network: plan_network(spec.network),
         hostname: spec.hostname,
         streams,
@@ -134,9 +149,16 @@ fn plan_network(network: Network) -> NetworkPlan {
     }
 }
 
+fn mask(devices: &Devices, masked: Arc<[CString]>) -> Result<SealedPaths, CreateError> {
+    Ok(SealedPaths { null: devices.null()?, devices: None, masked, read_only: system::READ_ONLY })
+}
+
+/// The same, and no other devices can be opened.
 fn seal(devices: &mut Devices, masked: Arc<[CString]>) -> Result<SealedPaths, CreateError> {
     let mount = devices.mount.try_clone().map_err(|source| CreateError::Device { name: "/dev", source })?;
-    Ok(SealedPaths { devices: mount, nodes: std::mem::take(&mut devices.nodes), masked, read_only: system::READ_ONLY })
+    let sealed = mask(devices, masked)?;
+    let nodes = std::mem::take(&mut devices.nodes);
+    Ok(SealedPaths { devices: Some(SealedDevices { mount, nodes }), ..sealed })
 }
 
 /// Plans `/dev` and what is mounted in it.

@@ -93,6 +93,12 @@ fn make_node(dir: &OwnedFd, name: &str, kind: FileType, device: u64) -> io::Resu
 }
 
 impl Devices {
+    /// Returns a descriptor of the node `null` that nothing can be read from or written to: for mounting.
+    pub(super) fn null(&self) -> Result<OwnedFd, CreateError> {
+        let null = self.nodes.first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        null.and_then(OwnedFd::try_clone).map_err(|source| CreateError::Device { name: "null", source })
+    }
+
     /// Opens `null`, to read nothing and to write nowhere.
     pub(super) fn open_null(&self) -> Result<OwnedFd, CreateError> {
         openat(&self.mount, "null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())

@@ -1,8 +1,9 @@
 //! What somebody inside may try, and what comes of it.
 
-use runtime::{Access, Identity, Mount, MountSource};
+use runtime::cgroup::Hierarchies;
+use runtime::{Access, Identity, Kernel, Mount, MountSource};
 
-use crate::world::{World, check, check_with};
+use crate::world::{World, check, check_spec, check_with};
 
 const REFUSED: &str = "refused\n";
 
@@ -31,19 +32,32 @@ fn namespaces_are_refused() {
 #[test]
 fn other_devices_can_be_made_but_not_opened() {
     // 1:1 is the host's memory, 1:3 the device of nothing.
-    check(
-        "mknod /mem c 1 1 && mknod /dev/null2 c 1 3 && echo made; cat /mem; echo > /dev/null2; echo > /dev/null && echo fine",
+    let script = "mknod /mem c 1 1 && mknod /dev/null2 c 1 3 && echo made; cat /mem; echo > /dev/null2; echo > /dev/null && echo fine";
+    for world in World::on_every_hierarchy() {
+        check_spec(&world, world.spec(script), "made\ncat: can't open '/mem': Operation not permitted\nfine\n");
+        let mut spec = world.spec("mknod /volume/mem c 1 1; cat /volume/mem || true");
+        spec.mounts.push(volume());
+        check_spec(&world, spec, "cat: can't open '/volume/mem': Operation not permitted\n");
+    }
+}
+
+/// In a container that may not make control groups, Kiln still keeps others' devices shut.
+#[test]
+fn without_control_groups_no_device_but_those_of_dev_can_be_opened() {
+    let world = World::with_kernel(Kernel { hierarchies: Hierarchies::None, ..Kernel::probe().unwrap() });
+    check_spec(
+        &world,
+        world.spec("mknod /mem c 1 1 && mknod /dev/null2 c 1 3 && echo made; cat /mem; echo > /dev/null2; echo > /dev/null && echo fine"),
         "made\ncat: can't open '/mem': Permission denied\n/bin/sh: can't create /dev/null2: Permission denied\nfine\n",
     );
-    check_with(
-        "mknod /volume/mem c 1 1; cat /volume/mem",
-        |spec| {
-            let source = MountSource::Tmpfs { size_bytes: None, mode: 0o755 };
-            spec.mounts.push(Mount::new("/volume", source, Access::ReadWrite));
-            spec.args[2] = "mknod /volume/mem c 1 1; cat /volume/mem || true".into();
-        },
-        "cat: can't open '/volume/mem': Permission denied\n",
-    );
+    let mut spec = world.spec("mknod /volume/mem c 1 1; cat /volume/mem || true");
+    spec.mounts.push(volume());
+    check_spec(&world, spec, "cat: can't open '/volume/mem': Permission denied\n");
+}
+
+fn volume() -> Mount {
+    let source = MountSource::Tmpfs { size_bytes: None, mode: 0o755 };
+    Mount::new("/volume", source, Access::ReadWrite)
 }
 
 #[test]

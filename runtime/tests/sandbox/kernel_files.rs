@@ -1,14 +1,13 @@
 //! `/proc`, `/sys` and `/dev`, and what else the kernel shows.
 
 use expect_test::expect;
+use runtime::cgroup::Hierarchies;
 use runtime::{Kernel, Security};
 
 use crate::world::{World, alone, check, check_with};
 
-/// All that is mounted, with its type and options; what differs between machines is left out.
-#[test]
-fn nothing_is_mounted_but_what_docker_mounts() {
-    let world = World::new();
+/// Returns all that is mounted, with its type and options; what differs between machines is left out.
+fn mounts(world: &World) -> String {
     let outcome = world.run(world.spec("cat /proc/self/mountinfo"));
     let describe = |line: &str| {
         let (own, file_system) = line.split_once(" - ").unwrap();
@@ -19,6 +18,26 @@ fn nothing_is_mounted_but_what_docker_mounts() {
     let is_mask = |line: &String| line.starts_with("/proc/") || line.starts_with("/sys/");
     let mut found: Vec<_> = outcome.output.lines().map(describe).filter(|line| !is_mask(line)).collect();
     found.sort();
+    found.concat()
+}
+
+#[test]
+fn nothing_is_mounted_but_what_docker_mounts() {
+    expect![[r#"
+        / overlay rw,relatime
+        /dev tmpfs rw,nosuid,relatime
+        /dev/mqueue mqueue rw,nosuid,nodev,noexec,relatime
+        /dev/pts devpts rw,nosuid,noexec,relatime
+        /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime
+        /proc proc rw,nosuid,nodev,noexec,relatime
+        /sys sysfs ro,nosuid,nodev,noexec,relatime
+    "#]]
+    .assert_eq(&mounts(&World::new()));
+}
+
+#[test]
+fn without_control_groups_every_device_is_a_mount() {
+    let kernel = Kernel { hierarchies: Hierarchies::None, ..Kernel::probe().unwrap() };
     expect![[r#"
         / overlay rw,nodev,relatime
         /dev tmpfs rw,nosuid,nodev,relatime
@@ -34,7 +53,7 @@ fn nothing_is_mounted_but_what_docker_mounts() {
         /proc proc rw,nosuid,nodev,noexec,relatime
         /sys sysfs ro,nosuid,nodev,noexec,relatime
     "#]]
-    .assert_eq(&found.concat());
+    .assert_eq(&mounts(&World::with_kernel(kernel)));
 }
 
 #[test]

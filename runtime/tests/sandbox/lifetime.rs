@@ -163,8 +163,9 @@ fn a_thread_that_started_a_sandbox_is_as_before() {
     let world = World::new();
     let state = || {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-        let kept =
-            |line: &&str| ["Sig", "Cap", "Seccomp", "NSpid", "Groups", "Uid"].iter().any(|name| line.starts_with(name));
+        // Not `SigQ`: that counts the signals of all processes of the user.
+        const KEPT: [&str; 9] = ["SigPnd", "SigBlk", "SigIgn", "SigCgt", "Cap", "Seccomp", "NSpid", "Groups", "Uid"];
+        let kept = |line: &&str| KEPT.iter().any(|name| line.starts_with(name));
         let mut state: Vec<_> = status.lines().filter(kept).map(str::to_owned).collect();
         for namespace in ["pid", "pid_for_children", "mnt", "net", "uts", "ipc", "cgroup"] {
             state.push(fs::read_link(format!("/proc/thread-self/ns/{namespace}")).unwrap().display().to_string());

@@ -9,6 +9,7 @@ mod identity;
 mod images;
 mod kernel_files;
 mod lifetime;
+mod limits;
 mod mounts;
 mod network;
 mod root;

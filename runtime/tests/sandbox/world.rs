@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use runtime::cgroup::Hierarchies;
 use runtime::kernel::MountSupport;
 use runtime::overlay::{Durability, Overlay, Upper};
 use runtime::{Exit, Kernel, Launcher, Root, Running, Spec, StartError, Status, Stdio, Stream};
@@ -49,6 +50,17 @@ impl World {
         let kernel = Kernel::probe().unwrap();
         let older = Kernel { mounts: MountSupport::Attached, ..kernel.clone() };
         vec![Self::with_kernel(kernel), Self::with_kernel(older)]
+    }
+
+    /// Returns one place for each kind of control groups that this machine has: what it uses, and version 2 where that is mounted beside it.
+    pub(crate) fn on_every_hierarchy() -> Vec<Self> {
+        let kernel = Kernel::probe().unwrap();
+        assert_ne!(kernel.hierarchies, Hierarchies::None, "the tests need control groups");
+        let mut worlds = vec![Self::with_kernel(kernel.clone())];
+        if let Some(hierarchies) = Hierarchies::find_v2().filter(|found| *found != kernel.hierarchies) {
+            worlds.push(Self::with_kernel(Kernel { hierarchies, ..kernel }));
+        }
+        worlds
     }
 
     pub(crate) fn with_kernel(kernel: Kernel) -> Self {

@@ -1,0 +1,94 @@
+//! How much a sandbox may use, and what is left of its control group.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use runtime::cgroup::{Hierarchies, Limits};
+use runtime::{Kernel, Status};
+
+use crate::world::{World, chain};
+
+/// Returns the groups of Kiln that this process may have made, wherever they are.
+fn groups() -> Vec<PathBuf> {
+    let places = match Hierarchies::find() {
+        Hierarchies::None => Vec::new(),
+        Hierarchies::V1(places) => places.into_values().collect(),
+        Hierarchies::V2(place) => vec![place],
+    };
+    let in_dir = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    places
+        .iter()
+        .flat_map(|place| [in_dir(&place.own.join(PARENT)), in_dir(&place.mount.join(PARENT))].concat())
+        .collect()
+}
+
+/// A group of this test's own, so that those of others do not matter.
+const PARENT: &str = "kiln-test-limits";
+
+#[test]
+fn memory_over_the_limit_is_not_had_and_said() {
+    let world = World::new();
+    let mut spec = world.spec("dd if=/dev/zero of=/dev/null bs=128M count=1; echo survived");
+    spec.args = ["dd", "if=/dev/zero", "of=/dev/null", "bs=128M", "count=1"].map(Into::into).into();
+    spec.limits.memory_bytes = Some(16 << 20);
+    spec.limits.memory_and_swap_bytes = spec.limits.memory_bytes;
+    let outcome = world.run(spec);
+    assert_eq!(outcome.exit.status, Status::Signal(9));
+    assert!(outcome.exit.usage.memory_kills >= 1, "{:?}", outcome.exit);
+    assert!(outcome.exit.usage.memory_peak_bytes.is_some_and(|peak| peak <= 16 << 20), "{:?}", outcome.exit);
+}
+
+#[test]
+fn a_fork_bomb_ends_at_the_limit_of_processes() {
+    let world = World::new();
+    let mut spec = world.spec("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100 & done; echo not reached");
+    spec.limits.pids = Some(6);
+    let outcome = world.run(spec);
+    assert_eq!(outcome.output, "/bin/sh: can't fork: Resource temporarily unavailable\n");
+    assert_eq!(outcome.exit.status, Status::Code(2));
+}
+
+#[test]
+fn processors_are_limited_in_number_and_time() {
+    let world = World::new();
+    let mut spec = world
+        .spec("sed -n 's/Cpus_allowed_list:.//p' /proc/self/status; i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done");
+    spec.limits.cpuset_cpus = Some("0".into());
+    spec.limits.cpu_quota_microseconds = Some(10_000);
+    let began = Instant::now();
+    let outcome = world.run(spec);
+    assert_eq!(outcome.output, "0\n");
+    let used = outcome.exit.usage.cpu_user + outcome.exit.usage.cpu_system;
+    assert!(began.elapsed() > used * 3, "{used:?} of processor time took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_group_beneath_a_parent_goes_away_with_the_sandbox() {
+    let world = World::new();
+    let mut spec = world.spec("cat /proc/self/cgroup | grep -c :/$");
+    spec.cgroup_parent = Some(format!("/{PARENT}/inner"));
+    let outcome = world.run(spec);
+    assert_eq!(outcome.exit.status, Status::Code(0), "{}", outcome.output);
+    assert_eq!(groups(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn limits_that_cannot_be_had_are_refused() {
+    let world = World::with_kernel(Kernel { hierarchies: Hierarchies::None, ..Kernel::probe().unwrap() });
+    let refused = |change: fn(&mut runtime::Spec)| {
+        let mut spec = world.spec("true");
+        change(&mut spec);
+        chain(&world.launcher.create(spec).err().unwrap())
+    };
+    assert_eq!(
+        refused(|spec| spec.limits = Limits { memory_bytes: Some(1 << 30), ..Limits::default() }),
+        "cannot limit what a step uses: there is no control group controller `memory` (expected it mounted beneath /sys/fs/cgroup)"
+    );
+    assert_eq!(
+        refused(|spec| spec.cgroup_parent = Some("../up".into())),
+        "invalid cgroup parent `../up`: expected a path without `..`"
+    );
+}
