@@ -7,17 +7,23 @@
 //! There is one key space; the first byte of a key is its [`Table`].
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::durability::CacheState;
 use crate::{StoreError, fault};
+
+/// How much room a database keeps beyond its end: hundreds of removals.
+const RESERVED_BYTES: u64 = 512 << 10;
+/// The unit in which stat(2) counts blocks.
+const BLOCK_BYTES: u64 = 512;
 
 /// A part of the key space of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,7 @@ impl Database {
         }
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(size_bytes_max);
+        reserve(path);
         let opened = open_env(&mut options, flags, path).and_then(|env| {
             let unnamed = open_unnamed(&env)?;
             Ok((env, unnamed))
@@ -152,6 +159,16 @@ impl Database {
     fn decode<T: DeserializeOwned>(&self, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
         let damaged = |source| StoreError::Record { path: self.path.clone(), key: printable(key), source };
         serde_json::from_slice(bytes).map_err(damaged)
+    }
+}
+
+/// Keeps room for what a database writes next, so that something can be removed from a store on a disk that is full: that is a transaction too.
+fn reserve(path: &Path) {
+    let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path) else { return };
+    let Ok(metadata) = file.metadata() else { return };
+    if metadata.blocks() * BLOCK_BYTES < metadata.len() + RESERVED_BYTES / 2 {
+        // Where the disk is full already, or cannot keep room, there is none: then removing something may fail.
+        let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, metadata.len(), RESERVED_BYTES);
     }
 }
 

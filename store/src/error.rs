@@ -98,6 +98,14 @@ pub enum StoreError {
         /// The store.
         root: PathBuf,
     },
+    /// A file of a layer that a record names is not there.
+    #[error("`{path}` of layer {id} is missing")]
+    LayerIncomplete {
+        /// The layer.
+        id: crate::LayerId,
+        /// What is missing.
+        path: PathBuf,
+    },
     /// The list of a layer's entries cannot be read.
     #[error("the entries of layer {id} are damaged")]
     Entries {
@@ -115,6 +123,16 @@ impl StoreError {
         move |source| Self::File { action, path, source: source.into() }
     }
 
+    /// Says of a file that is missing which layer it belongs to.
+    pub(crate) fn of_layer(self, id: crate::LayerId) -> Self {
+        match self {
+            Self::File { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Self::LayerIncomplete { id, path }
+            }
+            error => error,
+        }
+    }
+
     /// Returns a closure that says whose list of entries is damaged.
     pub fn entries(id: crate::LayerId) -> impl FnOnce(layer::EntriesFormatError) -> Self {
         move |source| Self::Entries { id, source }
@@ -123,7 +141,10 @@ impl StoreError {
     /// Returns the layer whose files are not what its record says, if that is what is wrong.
     pub fn damaged_layer(&self) -> Option<crate::LayerId> {
         match self {
-            Self::LayerMissing { id, .. } | Self::Entries { id, .. } => Some(*id),
+            Self::LayerMissing { id, .. }
+            | Self::LayerIncomplete { id, .. }
+            | Self::Entries { id, .. }
+            | Self::Extents { id, .. } => Some(*id),
             _ => None,
         }
     }

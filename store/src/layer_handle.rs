@@ -144,6 +144,11 @@ impl Layer {
         if let Some(opened) = self.0.opened.get() {
             return Ok(opened.clone());
         }
+        let opened = self.open_files().map_err(|error| error.of_layer(self.0.id))?;
+        Ok(self.0.opened.get_or_init(|| opened).clone())
+    }
+
+    fn open_files(&self) -> Result<layer::Layer, StoreError> {
         let entries = read_entries(&self.0.dir.join("entries"), self.0.id)?;
         let content = match self.packed() {
             Some(record) => Content::Packs(packed::open(&self.0.dir, record, self.0.id)?),
@@ -153,8 +158,7 @@ impl Layer {
                 Content::Tree(Tree::new(root.into()))
             }
         };
-        let opened = layer::Layer { entries, content };
-        Ok(self.0.opened.get_or_init(|| opened).clone())
+        Ok(layer::Layer { entries, content })
     }
 
     /// Takes the draft out, for the one who records the layer.

@@ -316,6 +316,23 @@ fn a_full_disk_is_said_and_loses_nothing() {
     assert!(std::fs::read_dir(store.join("drafts")).unwrap().next().is_none());
 }
 
+#[test]
+fn a_full_disk_can_be_pruned() {
+    let world = World::new();
+    let disk = SmallDisk::mount(&world, 16 << 20);
+    let root = disk.path.join("store").to_str().unwrap().to_owned();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY data /\n");
+    world.write("ctx/data", vec![1; 4 << 20]);
+    world.ok(&["--root", &root, "build", "-t", "app", "ctx"]);
+    let mut filler = std::fs::File::create(disk.path.join("filler")).unwrap();
+    while std::io::Write::write(&mut filler, &[1; 4096]).is_ok_and(|written| written > 0) {}
+    assert!(world.ok(&["--root", &root, "images", "-q"]).lines().count() == 1);
+    world.ok(&["--root", &root, "rmi", "app"]);
+    let pruned = world.ok(&["--root", &root, "prune", "-af"]);
+    assert!(pruned.contains("Total:\t4."), "{pruned}");
+    world.ok(&["--root", &root, "build", "-t", "again", "ctx"]);
+}
+
 /// A file system of its own, in memory, that is unmounted with the test.
 struct SmallDisk {
     path: std::path::PathBuf,

@@ -56,14 +56,15 @@ fn a_file_that_changed_in_a_layer_is_named_and_its_step_runs_again() {
 
 #[test]
 fn a_build_that_comes_upon_a_damaged_layer_makes_it_again() {
-    for is_gone in [false, true] {
+    let damages: [fn(&std::path::Path); 3] = [
+        |layer| std::fs::remove_dir_all(layer).unwrap(),
+        |layer| std::fs::remove_file(layer.join("entries")).unwrap(),
+        |layer| std::fs::write(layer.join("entries"), "nonsense").unwrap(),
+    ];
+    for damage in damages {
         let world = world();
         let layer = layer_with(&world, "one");
-        if is_gone {
-            std::fs::remove_dir_all(&layer).unwrap();
-        } else {
-            std::fs::write(layer.join("entries"), "nonsense").unwrap();
-        }
+        damage(&layer);
         world.write("ctx/Dockerfile", DOCKERFILE.replace("cat /one", "cat  /one  /one"));
         let shown = world.build(&["-t", "app", "ctx"]);
         assert!(shown.contains(&format!("layer {} is", id(&layer))), "{shown}");

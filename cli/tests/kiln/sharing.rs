@@ -125,6 +125,19 @@ fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
 }
 
 #[test]
+fn no_more_steps_run_at_once_than_are_allowed_to() {
+    let world = World::new();
+    let stage = |name: usize| {
+        format!(
+            "FROM busybox AS s{name}\nRUN --mount=type=cache,target=/c mkdir /c/alone && sleep 0.02 && rmdir /c/alone && echo {name} > /f\n"
+        )
+    };
+    let copies: String = (0..4).map(|name| format!("COPY --from=s{name} /f /{name}\n")).collect();
+    world.write("ctx/Dockerfile", format!("{}FROM busybox\n{copies}", (0..4).map(stage).collect::<String>()));
+    world.build(&["--jobs", "1", "-t", "app", "ctx"]);
+}
+
+#[test]
 fn what_did_not_end_well_is_never_said_to_be_cached() {
     let world = World::new();
     world.write(
