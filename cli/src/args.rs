@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::progress::Mode;
 
-pub(crate) use call::{Call, Form, Method};
+pub(crate) use call::{Call, Form, GraphForm, Method};
 
 pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
@@ -160,9 +160,25 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
 
-    /// What to do with the Dockerfile: build it, or show which files its steps take (context)
+    /// What to do with the Dockerfile: build it, check it, show what it takes (outline), can build (targets) or reads of its contexts (context)
     #[arg(long, value_name = "METHOD[,format=json]", default_value = "build")]
     pub(crate) call: Call,
+
+    /// Check the Dockerfile and build nothing, as --call check
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) check: bool,
+
+    /// Show the steps and build nothing
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) print: Option<GraphForm>,
+
+    /// Take build arguments that nothing uses, variables that are not set and stages that nothing needs for errors
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) strict: bool,
+
+    /// How what was found is printed; with json, as one document on standard output
+    #[arg(long, value_enum, default_value_t = Form::Text, value_name = "FORMAT")]
+    pub(crate) format: Form,
 
     /// Set a build argument; without a value, to that of the environment
     #[arg(long, value_name = "KEY[=VALUE]")]

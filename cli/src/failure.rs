@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use engine::{ErrorKind, chain};
+use engine::{ErrorKind, Finding, chain};
 
 use crate::format::template::TemplateError;
 use crate::progress;
@@ -25,7 +25,7 @@ fn message(error: &anyhow::Error) -> String {
         // Without a context there was nothing to solve yet.
         let stage = if matches!(error, engine::Error::NoContext { .. }) { "" } else { "failed to solve: " };
         let text = format!("failed to build: {stage}{}", chain(error));
-        return progress::failure(error.excerpt(), &text) + &hint(error.hint());
+        return progress::failure(error.excerpt(), &text) + &hint(error.hint()) + &further(error);
     }
     let text = chain(error.as_ref());
     let advice = match (error.downcast_ref::<engine::Error>(), error.downcast_ref::<TemplateError>()) {
@@ -34,6 +34,17 @@ fn message(error: &anyhow::Error) -> String {
         (None, None) => None,
     };
     format!("error: {text}\n{}", hint(advice))
+}
+
+/// Returns what is wrong with a Dockerfile besides the first error.
+fn further(error: &engine::Error) -> String {
+    let engine::Error::Dockerfile { findings } = error else { return String::new() };
+    let errors = findings.iter().filter(|finding| finding.is_error()).skip(1);
+    let shown = errors.map(|finding| {
+        let Finding { diagnostic, excerpt } = finding;
+        format!("\n{}{}", progress::failure(excerpt.as_ref(), &diagnostic.message), hint(diagnostic.hint.clone()))
+    });
+    shown.collect()
 }
 
 fn hint(advice: Option<String>) -> String {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use executor::ExecError;
-use frontend::diagnostic::Diagnostic;
+use frontend::diagnostic::{Diagnostic, Severity};
 use oci::Digest;
 use store::StoreError;
 
@@ -21,12 +21,10 @@ const DAMAGED_HINT: &str = "`kiln system check --repair` has what is damaged fet
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Dockerfile has errors.
-    #[error("{}", first_message(diagnostics))]
+    #[error("{}", first_message(findings))]
     Dockerfile {
-        /// All of them, the first first.
-        diagnostics: Vec<Diagnostic>,
-        /// The lines of the first one.
-        excerpt: Option<Box<Excerpt>>,
+        /// All of them in the order in which they were found, and the warnings that were found too.
+        findings: Vec<Finding>,
     },
     /// There is no Dockerfile.
     #[error("failed to read dockerfile: open {name}: no such file or directory")]
@@ -238,6 +236,22 @@ pub enum Error {
     Bug(String),
 }
 
+/// Something that is wrong with a Dockerfile, and the lines that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub diagnostic: Diagnostic,
+    /// The lines, with some around them.
+    pub excerpt: Option<Excerpt>,
+}
+
+impl Finding {
+    /// Tells whether the file cannot be built because of it.
+    pub fn is_error(&self) -> bool {
+        self.diagnostic.severity == Severity::Error
+    }
+}
+
 /// For whom an error is; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -268,9 +282,8 @@ impl Error {
     /// Returns the lines of the Dockerfile that it is about.
     pub fn excerpt(&self) -> Option<&Excerpt> {
         match self {
-            Self::Dockerfile { excerpt, .. } | Self::Step { excerpt, .. } | Self::NotAllowed { excerpt, .. } => {
-                excerpt.as_deref()
-            }
+            Self::Dockerfile { findings } => first_error(findings)?.excerpt.as_ref(),
+            Self::Step { excerpt, .. } | Self::NotAllowed { excerpt, .. } => excerpt.as_deref(),
             _ => None,
         }
     }
@@ -278,7 +291,7 @@ impl Error {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Dockerfile { diagnostics, .. } => diagnostics.first()?.hint.clone(),
+            Self::Dockerfile { findings } => first_error(findings)?.diagnostic.hint.clone(),
             Self::NoDockerfile { context, .. } => {
                 Some(format!("looked in `{}`; name another file with `-f`", context.display()))
             }
@@ -345,6 +358,10 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn first_message(diagnostics: &[Diagnostic]) -> &str {
-    diagnostics.first().map_or("the Dockerfile has errors", |diagnostic| &diagnostic.message)
+fn first_error(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().find(|finding| finding.is_error())
+}
+
+fn first_message(findings: &[Finding]) -> &str {
+    first_error(findings).map_or("the Dockerfile has errors", |finding| &finding.diagnostic.message)
 }

@@ -188,6 +188,20 @@ pub struct Excerpt {
     pub marked_start: u32,
     /// The last line that is meant, by its number in the file.
     pub marked_end: u32,
+    /// Where only a part of one line is meant: its line, its first character and the one behind its last, all counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<ExcerptPart>,
+}
+
+/// A part of one line of an excerpt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExcerptPart {
+    /// The line, by its number in the file.
+    pub line: u32,
+    /// The first character of the part, counted from 1.
+    pub start: u32,
+    /// The character behind its last one.
+    pub end: u32,
 }
 
 /// Bytes as a text where they are one, so that logs can be read and searched, and else as numbers.

@@ -17,7 +17,7 @@ pub mod run;
 mod settings;
 
 pub use engine::Engine;
-pub use error::{Error, ErrorKind, chain};
+pub use error::{Error, ErrorKind, Finding, chain};
 pub use event_sink::EventSink;
 pub use settings::Settings;
 

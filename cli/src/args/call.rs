@@ -1,4 +1,4 @@
-//! `--call METHOD[,format=json]`: what is asked of a Dockerfile.
+//! `--call METHOD[,format=json]` and its kin: what is asked of a Dockerfile.
 
 use std::str::FromStr;
 
@@ -11,6 +11,8 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     /// How the answer is printed.
     pub(crate) form: Form,
+    /// Whether warnings leave the exit code alone.
+    pub(crate) ignores_status: bool,
 }
 
 /// What is asked of a Dockerfile.
@@ -18,6 +20,12 @@ pub(crate) struct Call {
 pub(crate) enum Method {
     /// That it is built.
     Build,
+    /// What is wrong with it.
+    Check,
+    /// What its target takes from outside.
+    Outline,
+    /// What it can build.
+    Targets,
     /// Which files its steps take of directories.
     Context,
 }
@@ -31,14 +39,25 @@ pub(crate) enum Form {
     Json,
 }
 
+/// How the steps of a build are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    /// One line for each step.
+    Graph,
+    /// For programs.
+    Json,
+    /// For Graphviz.
+    Dot,
+}
+
 /// Why a text is no value of `--call`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallParseError {
     /// There is no such method.
-    #[error("unknown method `{0}`: expected build or context")]
+    #[error("unknown method `{0}`: expected build, check, outline, targets or context")]
     Method(String),
     /// There is no such option.
-    #[error("unknown option `{0}`: expected format=json or format=text")]
+    #[error("unknown option `{0}`: expected format=json, format=text or ignorestatus=true")]
     Option(String),
 }
 
@@ -49,14 +68,19 @@ impl FromStr for Call {
         let mut parts = text.split(',');
         let method = match parts.next().unwrap_or_default() {
             "build" | "" => Method::Build,
+            "check" | "lint" => Method::Check,
+            "outline" => Method::Outline,
+            "targets" => Method::Targets,
             "context" => Method::Context,
             other => return Err(CallParseError::Method(other.to_owned())),
         };
-        let mut call = Self { method, form: Form::Text };
+        let mut call = Self { method, form: Form::Text, ignores_status: false };
         for part in parts {
             match part {
                 "format=json" => call.form = Form::Json,
                 "format=text" => call.form = Form::Text,
+                "ignorestatus=true" | "ignorestatus" => call.ignores_status = true,
+                "ignorestatus=false" => call.ignores_status = false,
                 other => return Err(CallParseError::Option(other.to_owned())),
             }
         }
@@ -70,9 +94,12 @@ mod tests {
 
     #[test]
     fn a_call_is_a_method_with_options() {
-        assert_eq!("build".parse(), Ok(Call { method: Method::Build, form: Form::Text }));
-        assert_eq!("context,format=json".parse(), Ok(Call { method: Method::Context, form: Form::Json }));
-        assert_eq!("contexts".parse::<Call>(), Err(CallParseError::Method("contexts".to_owned())));
-        assert_eq!("context,json".parse::<Call>(), Err(CallParseError::Option("json".to_owned())));
+        let call = |method, form, ignores_status| Ok(Call { method, form, ignores_status });
+        assert_eq!("build".parse(), call(Method::Build, Form::Text, false));
+        assert_eq!("check,format=json".parse(), call(Method::Check, Form::Json, false));
+        assert_eq!("lint,ignorestatus=true".parse(), call(Method::Check, Form::Text, true));
+        assert_eq!("context".parse(), call(Method::Context, Form::Text, false));
+        assert_eq!("outlines".parse::<Call>(), Err(CallParseError::Method("outlines".to_owned())));
+        assert_eq!("targets,json".parse::<Call>(), Err(CallParseError::Option("json".to_owned())));
     }
 }

@@ -8,16 +8,19 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use engine::Engine;
 use engine::build::{
-    BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Verdict, parse_git_context,
+    BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Strictness, Verdict,
+    parse_git_context,
 };
 use engine::event::StepReason;
 use engine::export::{Destination, Output};
+use serde_json::json;
 
 use super::builds::{detail, seconds};
+use super::calls;
 use super::print;
 use super::survey;
 use super::watch::{Told, watch};
-use crate::args::{BuildArgs, Cli, Method};
+use crate::args::{BuildArgs, Call, Cli, Form, Method};
 use crate::failure::BuildFailed;
 use crate::format::table::align;
 use crate::progress::{self, Mode, Renderer};
@@ -32,11 +35,19 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     }
     let engine = settings::open_engine(cli, args.jobs)?;
     let request = request(args, &engine)?;
-    if args.call.method == Method::Context {
-        return survey::show(&engine, &request, args.call.form, opened.renderer);
-    }
-    if args.dry_run {
-        return forecast(&engine, &request, opened.renderer);
+    let call = call(args);
+    match (args.print, call.method) {
+        (Some(form), _) => return calls::show_graph(&engine, &request, form, opened.renderer),
+        (None, Method::Check) => {
+            let is_full = args.format == Form::Json;
+            return calls::check(&engine, &request, (call, is_full), opened.renderer);
+        }
+        (None, Method::Outline | Method::Targets) => {
+            return calls::describe(&engine, &request, call, opened.renderer);
+        }
+        (None, Method::Context) => return survey::show(&engine, &request, call.form, opened.renderer),
+        (None, Method::Build) if args.dry_run => return forecast(&engine, &request, opened.renderer),
+        (None, Method::Build) => {}
     }
     let (built, Told { warnings, reasons }) =
         watch(opened.renderer, async |events, cancel| engine.build(&request, events, cancel).await)?;
@@ -48,12 +59,37 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         // As above.
         let _ = io::stderr().write_all(explanation(&reasons).as_bytes());
     }
+    if args.format == Form::Json {
+        print(&document(&built))?;
+    }
     let written = built.map_err(|error| BuildFailed(error).into()).and_then(|outcome| write_results(args, &outcome));
     // After everybody has heard of the result, and also after a failure: that may have been for want of room.
     if let Err(error) = engine.collect_by_policy() {
         warn(&format!("no room was given back: {}", engine::chain(&error)));
     }
     written.map(|()| ExitCode::SUCCESS)
+}
+
+/// Returns what is asked of the Dockerfile, all flags together.
+fn call(args: &BuildArgs) -> Call {
+    let method = if args.check { Method::Check } else { args.call.method };
+    let form = if args.format == Form::Json { Form::Json } else { args.call.form };
+    Call { method, form, ..args.call }
+}
+
+/// Returns what a build came to as one JSON document: its images, and all that was found in its Dockerfile.
+fn document(built: &Result<BuildOutcome, engine::Error>) -> String {
+    let (images, diagnostics) = match built {
+        Ok(outcome) => (outcome.images.as_slice(), calls::diagnostics(&outcome.findings)),
+        Err(engine::Error::Dockerfile { findings }) => (&[][..], calls::diagnostics(findings)),
+        Err(error) => {
+            let lines = error.excerpt().map(|it| json!({ "start": it.marked_start, "end": it.marked_end }));
+            let found =
+                json!({ "severity": "error", "message": engine::chain(error), "lines": lines, "hint": error.hint() });
+            (&[][..], json!([found]))
+        }
+    };
+    format!("{:#}\n", json!({ "images": images, "diagnostics": diagnostics }))
 }
 
 /// Prints what a build would do, and does nothing of it.
@@ -97,7 +133,8 @@ fn write_results(args: &BuildArgs, outcome: &BuildOutcome) -> anyhow::Result<()>
         write_file(path, &serde_json::to_vec_pretty(&outcome.metadata)?)?;
     }
     // A result that itself goes to standard output must stay alone there.
-    let is_taken = args.output.iter().filter_map(|text| text.parse().ok()).any(|output| is_stdout(&output));
+    let is_taken = args.format == Form::Json
+        || args.output.iter().filter_map(|text| text.parse().ok()).any(|output| is_stdout(&output));
     if is_taken { Ok(()) } else { print(&format!("{id}\n")) }
 }
 
@@ -137,6 +174,7 @@ fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
         contexts: parse::contexts(&args.build_context)?,
         network: parse::network(&args.network)?,
         allowed: parse::entitlements(&args.allow)?,
+        strictness: if args.strict { Strictness::Strict } else { Strictness::Docker },
         extra_hosts: parse::hosts(&args.add_host)?,
         shm_bytes: args.shm_size.as_deref().map(parse::size_bytes).transpose()?,
         ulimits: parse::ulimits(&args.ulimit)?,

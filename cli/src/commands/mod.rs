@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod builds;
+mod calls;
 mod disk;
 mod image;
 mod run;

@@ -11,9 +11,9 @@
 
 use std::fmt::Write;
 
-use engine::event::Excerpt;
+use engine::event::{Excerpt, ExcerptPart};
 
-use crate::format::text::printable;
+use crate::format::text::{columns, printable};
 
 /// How many lines are shown before and after a single line.
 const AROUND_ONE: u32 = 2;
@@ -38,8 +38,21 @@ pub(crate) fn excerpt(excerpt: &Excerpt) -> String {
         let mark = if marked.contains(number) { ">>>" } else { "   " };
         let line = line.split('\t').map(printable).collect::<Vec<_>>().join("\t");
         writeln!(text, " {number:>3} | {mark} {line}").expect("a string takes everything");
+        if let Some(part) = excerpt.part.filter(|part| part.line == *number) {
+            let margin = " ".repeat(number.to_string().len().max(3));
+            writeln!(text, " {margin} |     {}", underline(&line, part)).expect("a string takes everything");
+        }
     }
     text + RULE
+}
+
+/// Returns carets beneath the part of a line; tabs before it stay, so that the carets are where the part is.
+fn underline(line: &str, part: ExcerptPart) -> String {
+    let (start, end) = (part.start.saturating_sub(1) as usize, part.end.saturating_sub(1) as usize);
+    let blank = |c: char| if c == '\t' { "\t".to_owned() } else { " ".repeat(columns(c.encode_utf8(&mut [0; 4]))) };
+    let before: String = line.chars().take(start).map(blank).collect();
+    let meant: String = line.chars().take(end).skip(start).collect();
+    before + &"^".repeat(columns(&meant).max(1))
 }
 
 /// Returns what is printed last when a build has failed: the place, if there is one, and the message behind `ERROR:`.
@@ -57,7 +70,7 @@ mod tests {
     fn check(first_line: u32, lines: &[&str], marked: (u32, u32), expected: Expect) {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let (marked_start, marked_end) = marked;
-        let place = Excerpt { file: "Dockerfile".to_owned(), first_line, lines, marked_start, marked_end };
+        let place = Excerpt { file: "Dockerfile".to_owned(), first_line, lines, marked_start, marked_end, part: None };
         expected.assert_eq(&excerpt(&place));
     }
 

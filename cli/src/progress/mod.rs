@@ -24,7 +24,7 @@ mod tty;
 mod virtual_terminal;
 mod warnings;
 
-pub(crate) use excerpt::failure;
+pub(crate) use excerpt::{excerpt, failure};
 pub(crate) use open::{open_download, open_log, open_stderr};
 pub(crate) use renderer::Renderer;
 pub(crate) use settings::Mode;

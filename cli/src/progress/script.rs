@@ -126,6 +126,7 @@ fn warning(step: Digest, short: String) -> Warning {
         lines: vec!["MAINTAINER me".to_owned(), "RUN make".to_owned()],
         marked_start: 2,
         marked_end: 2,
+        part: None,
     };
     Warning { step, short, detail: "Why.".to_owned(), url: "https://example.com".to_owned(), excerpt: Some(excerpt) }
 }

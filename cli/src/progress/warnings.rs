@@ -71,6 +71,7 @@ mod tests {
                 lines: vec!["FROM scratch".to_owned(), "MAINTAINER me".to_owned()],
                 marked_start: 2,
                 marked_end: 2,
+                part: None,
             }),
         }
     }

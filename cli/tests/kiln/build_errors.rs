@@ -102,28 +102,30 @@ fn an_unknown_instruction_names_the_one_that_was_meant() {
         Some("FORM busybox\n"),
         &[],
         expect![[r#"
-        Dockerfile:1
-        --------------------
-           1 | >>> FORM busybox
-           2 |     
-        --------------------
-        ERROR: failed to build: failed to solve: dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)
-        exit code: 1
-    "#]],
+            Dockerfile:1
+            --------------------
+               1 | >>> FORM busybox
+                 |     ^^^^
+               2 |     
+            --------------------
+            ERROR: failed to build: failed to solve: dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)
+            exit code: 1
+        "#]],
     );
     check(
         Some("FROM busybox\nCOPYY a b\n"),
         &[],
         expect![[r#"
-        Dockerfile:2
-        --------------------
-           1 |     FROM busybox
-           2 | >>> COPYY a b
-           3 |     
-        --------------------
-        ERROR: failed to build: failed to solve: dockerfile parse error on line 2: unknown instruction: COPYY (did you mean COPY?)
-        exit code: 1
-    "#]],
+            Dockerfile:2
+            --------------------
+               1 |     FROM busybox
+               2 | >>> COPYY a b
+                 |     ^^^^^
+               3 |     
+            --------------------
+            ERROR: failed to build: failed to solve: dockerfile parse error on line 2: unknown instruction: COPYY (did you mean COPY?)
+            exit code: 1
+        "#]],
     );
 }
 
@@ -168,11 +170,13 @@ fn a_missing_base_says_which_host_was_asked() {
     world.write("ctx/Dockerfile", format!("FROM {}/nope:1\nRUN true\n", registry.host()));
     let ended = world.kiln(&["build", "--progress", "quiet", "ctx"]);
     assert_eq!(ended.code, 1);
-    let shown = filter(&ended.stderr).replace(&registry.host(), "[HOST]");
+    let marks = "^".repeat(registry.host().len() + "/nope:1".len());
+    let shown = filter(&ended.stderr).replace(&registry.host(), "[HOST]").replace(&marks, "^^^");
     expect![[r#"
         Dockerfile:1
         --------------------
            1 | >>> FROM [HOST]/nope:1
+             |          ^^^
            2 |     RUN true
            3 |     
         --------------------
@@ -230,6 +234,7 @@ fn a_warning_above_an_error_is_not_taken_for_it() {
             --------------------
                1 |     FROM busybox AS Base
                2 | >>> EXPOSE 80/foo
+                 |            ^^^^^^
                3 |     
             --------------------
             ERROR: failed to build: failed to solve: invalid port: "80/foo": invalid proto: foo

@@ -20,6 +20,7 @@ mod history;
 mod images;
 mod interrupt;
 mod keys;
+mod language;
 mod layers;
 mod network;
 mod power;

@@ -4,15 +4,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use frontend::Parse;
 use frontend::ast::Dockerfile;
-use frontend::diagnostic::{Diagnostic, Severity};
+use frontend::diagnostic::{Diagnostic, Place, Severity};
 use frontend::known::IgnoreFile;
 use llb::LineRange;
 use oci::Digest;
 
 use super::request::{BuildRequest, ContextSource, DockerfileSource};
 use crate::Error;
-use crate::event::{Event, Excerpt, Warning};
+use crate::error::Finding;
+use crate::event::{Event, Excerpt, ExcerptPart, Warning};
 use crate::event_sink::EventSink;
 
 const DEFAULT_NAME: &str = "Dockerfile";
@@ -21,8 +23,8 @@ const EXCERPT_LINES_AROUND: u32 = 4;
 
 /// A parsed Dockerfile, and where it came from.
 pub(crate) struct Definition {
-    /// The file.
-    pub(crate) file: Dockerfile,
+    /// The file, and what is wrong with how it is written.
+    parse: Parse,
     /// Its path, unless it came from standard input.
     path: Option<PathBuf>,
     /// What messages call it.
@@ -32,8 +34,19 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// Reads and parses the Dockerfile of a request.
+    /// Reads and parses the Dockerfile of a request, which must be written right.
     pub(crate) fn load(request: &BuildRequest, events: &EventSink) -> Result<Self, Error> {
+        let definition = Self::read(request, events)?;
+        let found = &definition.parse.diagnostics;
+        if found.iter().all(|it| it.severity != Severity::Error) {
+            Ok(definition)
+        } else {
+            Err(definition.error(found.clone()))
+        }
+    }
+
+    /// Reads and parses the Dockerfile of a request; what is wrong with it is left to who asks.
+    pub(crate) fn read(request: &BuildRequest, events: &EventSink) -> Result<Self, Error> {
         if let ContextSource::Directory(context) = &request.context
             && !context.is_dir()
         {
@@ -49,27 +62,46 @@ impl Definition {
         };
         drop(step.part(format!("transferring dockerfile: {}B", text.len())));
         step.done();
-        let parsed = frontend::parse(&text);
-        let definition = Self { file: parsed.file, path, name, step: digest };
-        let is_wrong = parsed.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-        if is_wrong { Err(definition.error(parsed.diagnostics, events)) } else { Ok(definition) }
+        Ok(Self { parse: frontend::parse(&text), path, name, step: digest })
     }
 
-    /// Makes an error of the errors among diagnostics, with the lines of the first, and reports the warnings.
-    pub(crate) fn error(&self, diagnostics: Vec<Diagnostic>, events: &EventSink) -> Error {
-        let (diagnostics, warnings): (Vec<_>, Vec<_>) =
-            diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
-        for warning in &warnings {
-            events.send(self.warning_event(warning));
-        }
-        let lines = diagnostics.first().and_then(|diagnostic| diagnostic.lines);
-        let excerpt = lines.and_then(|lines| self.excerpt_of(lines)).map(Box::new);
-        Error::Dockerfile { diagnostics, excerpt }
+    /// Returns the file with what is wrong with how it is written.
+    pub(crate) fn parse(&self) -> &Parse {
+        &self.parse
+    }
+
+    /// Returns the file.
+    pub(crate) fn file(&self) -> &Dockerfile {
+        &self.parse.file
+    }
+
+    /// Returns what messages call the file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes an error of diagnostics, each with its lines.
+    pub(crate) fn error(&self, diagnostics: Vec<Diagnostic>) -> Error {
+        Error::Dockerfile { findings: diagnostics.into_iter().map(|diagnostic| self.finding(diagnostic)).collect() }
+    }
+
+    /// Returns a diagnostic with its lines.
+    pub(crate) fn finding(&self, diagnostic: Diagnostic) -> Finding {
+        let excerpt = self.excerpt_around(&diagnostic);
+        Finding { diagnostic, excerpt }
+    }
+
+    /// Returns the lines that a diagnostic is about, with some around them.
+    fn excerpt_around(&self, diagnostic: &Diagnostic) -> Option<Excerpt> {
+        let excerpt = self.excerpt_of(diagnostic.lines?)?;
+        let part = diagnostic.place.and_then(|place| part(&excerpt, place));
+        Some(Excerpt { part, ..excerpt })
     }
 
     /// Returns lines of the file with some around them.
     pub(crate) fn excerpt_of(&self, marked: LineRange) -> Option<Excerpt> {
-        let (source, last) = (&self.file.source, self.file.source.line_count());
+        let source = &self.parse.file.source;
+        let last = source.line_count();
         if marked.start == 0 || marked.start > last {
             return None;
         }
@@ -82,6 +114,7 @@ impl Definition {
             lines: (first_line..=last_line).map(line).collect(),
             marked_start: marked.start,
             marked_end: marked.end.min(last),
+            part: None,
         })
     }
 
@@ -95,7 +128,7 @@ impl Definition {
         if let Some(lines) = warning.lines {
             short = format!("{short} (line {})", lines.start);
         }
-        let excerpt = warning.lines.and_then(|lines| self.excerpt_of(lines));
+        let excerpt = self.excerpt_around(warning);
         Event::Warning(Warning { step: self.step, short, detail, url, excerpt })
     }
 
@@ -118,6 +151,16 @@ impl Definition {
         }
         Ok(None)
     }
+}
+
+/// Returns which part of an excerpt's marked lines a place is; `None` where it is more than one line, or nothing, or the whole instruction.
+fn part(excerpt: &Excerpt, place: Place) -> Option<ExcerptPart> {
+    let (line, start, end) = (place.start.line, place.start.column, place.end.column);
+    let text = excerpt.lines.get(line.checked_sub(excerpt.first_line)? as usize)?;
+    let whole = text.trim();
+    let is_whole =
+        excerpt.marked_start == excerpt.marked_end && (end - start.min(end)) as usize >= whole.chars().count();
+    (place.end.line == line && start < end && !is_whole).then_some(ExcerptPart { line, start, end })
 }
 
 /// The name that a Dockerfile may have too, where nothing has the usual one.

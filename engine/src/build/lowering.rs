@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use executor::Sources;
 use frontend::MAIN_CONTEXT_NAME;
+use frontend::diagnostic::Severity;
 use frontend::known::{ImageQuery, Known, KnownImage, Need, TimeQuery};
-use frontend::plan::{Lowered, Plan};
+use frontend::plan::{LowerError, Lowered, Plan};
 use frontend::request::{LowerRequest, MainContext, NamedContext, NoCache};
 use llb::{GitSource, HttpSource, ImageOrigin, Limits};
 use oci::{Digest, Platform, Timestamp};
@@ -25,9 +26,9 @@ const ROUNDS_MAX: usize = 10_000;
 const HTTP_MODE: u32 = 0o600;
 
 /// What lowering came to.
-pub(crate) struct Lowering {
-    /// What is to be built.
-    pub(crate) plan: Plan,
+pub(crate) struct Lowering<T = Plan> {
+    /// What is to be built, or the answer to what was asked.
+    pub(crate) plan: T,
     /// The images that it names, by the digests of their manifests.
     pub(crate) images: BTreeMap<Digest, ImageRecord>,
     /// The directories that it names.
@@ -43,14 +44,31 @@ impl Engine {
         events: &EventSink,
         cancel: &CancellationToken,
     ) -> Result<Lowering, Error> {
+        let lower = |request: &LowerRequest, known: &Known| frontend::lower(definition.file(), request, known);
+        self.lower_as(lower, definition, request, (sources, events), cancel).await
+    }
+
+    /// Lowers with one of the functions that ask for what they must know, until it asks no more.
+    pub(crate) async fn lower_as<T>(
+        &self,
+        lower: impl Fn(&LowerRequest, &Known) -> Result<Lowered<T>, LowerError>,
+        definition: &Definition,
+        request: &BuildRequest,
+        (sources, events): (&Sources, &EventSink),
+        cancel: &CancellationToken,
+    ) -> Result<Lowering<T>, Error> {
         let lower_request = lower_request(request)?;
         let contexts = directories(request, &lower_request);
         let (mut known, mut images) = (Known::default(), BTreeMap::new());
         for _ in 0..ROUNDS_MAX {
-            let lowered = frontend::lower(&definition.file, &lower_request, &known);
-            let needs = match lowered.map_err(|error| definition.error(error.diagnostics, events))? {
-                Lowered::Done(plan) => return Ok(Lowering { plan, images, contexts }),
-                Lowered::Needs(needs) => needs,
+            let needs = match lower(&lower_request, &known) {
+                Ok(Lowered::Done(plan)) => return Ok(Lowering { plan, images, contexts }),
+                Ok(Lowered::Needs(needs)) => needs,
+                Err(error) => {
+                    let warnings = error.diagnostics.iter().filter(|it| it.severity == Severity::Warning);
+                    warnings.for_each(|warning| events.send(definition.warning_event(warning)));
+                    return Err(definition.error(error.diagnostics));
+                }
             };
             for need in needs {
                 let step = events.step(need.step_name());
@@ -198,6 +216,7 @@ fn lower_request(request: &BuildRequest) -> Result<LowerRequest, Error> {
         contexts,
         main_context,
         no_cache,
+        strictness: request.strictness,
         network: request.network,
         extra_hosts: request.extra_hosts.clone(),
         limits: Limits { shm_bytes: request.shm_bytes, ulimits: request.ulimits.clone(), ..Limits::default() },

@@ -2,6 +2,7 @@
 //!
 //! The order is: read the Dockerfile → lower it, fetching what lowering asks for → solve the graph → complete the images' configs → export.
 
+mod calls;
 mod definition;
 mod entitlement;
 mod forecast;
@@ -26,6 +27,7 @@ use solver::{Options, SolveError};
 use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
+pub use calls::{CheckReport, CheckWarning, Checked, GraphFormat, Outline, OutlineArgument, Target, Targets};
 pub use entitlement::{Entitlement, EntitlementParseError};
 pub use executor::HOST_GATEWAY;
 pub use executor::{HiddenFile, TakenFile};
@@ -33,14 +35,16 @@ pub use forecast::{StepForecast, Verdict};
 pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
 pub use remote::{Received, Upload};
-pub use request::{BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, StepLimits, Ulimit};
+pub use request::{
+    BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, StepLimits, Strictness, Ulimit,
+};
 pub use survey::{Hidden, StepFiles, Survey};
 
 use crate::check::damaged_layer;
 use crate::event_sink::EventSink;
 use crate::export::{self, ExportRequest};
 use crate::history::Recording;
-use crate::{Engine, Error};
+use crate::{Engine, Error, Finding};
 use definition::Definition;
 use lowering::Lowering;
 use result::BuiltImage;
@@ -57,6 +61,8 @@ pub struct BuildOutcome {
     pub images: Vec<Digest>,
     /// What `--metadata-file` says of them.
     pub metadata: Metadata,
+    /// What the build checks found.
+    pub findings: Vec<Finding>,
 }
 
 impl Engine {
@@ -118,7 +124,9 @@ impl Engine {
             let troubles = closing.await.map_err(|error| Error::Bug(error.to_string()))?;
             troubles.iter().for_each(|trouble| steps::network_trouble(events, trouble));
         }
-        exported
+        let (images, metadata) = exported?;
+        let findings = plan.warnings.into_iter().map(|warning| definition.finding(warning)).collect();
+        Ok(BuildOutcome { images, metadata, findings })
     }
 
     /// Opens the cache for a build that tells what is wrong with it.
@@ -134,7 +142,7 @@ impl Engine {
         request: &BuildRequest,
         events: &EventSink,
         cancel: &CancellationToken,
-    ) -> Result<BuildOutcome, Error> {
+    ) -> Result<(Vec<Digest>, Metadata), Error> {
         let results = plan.results.iter().zip(snapshots);
         let built: Vec<_> = results.map(|(result, snapshot)| BuiltImage { result, snapshot }).collect();
         let step = events.step(export::step_name(&request.outputs));
@@ -148,7 +156,7 @@ impl Engine {
         request: &BuildRequest,
         step: &crate::event_sink::OwnStep,
         cancel: &CancellationToken,
-    ) -> Result<BuildOutcome, Error> {
+    ) -> Result<(Vec<Digest>, Metadata), Error> {
         let images = {
             let _part = step.part("exporting layers");
             self.complete_images(built).await?
@@ -158,7 +166,7 @@ impl Engine {
         let export =
             ExportRequest { images: &images, snapshots, tags: &request.tags, epoch, outputs: &request.outputs };
         let metadata = self.export_all(&export, step, cancel).await?;
-        Ok(BuildOutcome { images: images.iter().map(|image| image.id).collect(), metadata })
+        Ok((images.iter().map(|image| image.id).collect(), metadata))
     }
 
     async fn solve(

@@ -8,6 +8,7 @@ use llb::GitSource;
 use oci::{Platform, Reference};
 
 pub use executor::StepLimits;
+pub use frontend::request::Strictness;
 pub use llb::{ExtraHost, NetworkMode, Ulimit};
 
 use super::entitlement::Entitlement;
@@ -41,6 +42,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Named contexts: what stands behind `name=`, by name.
     pub contexts: BTreeMap<String, String>,
+    /// How strictly the Dockerfile is read.
+    pub strictness: Strictness,
     /// The network of steps that say nothing of it.
     pub network: NetworkMode,
     /// What steps may do that they may not otherwise.
