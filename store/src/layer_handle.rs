@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
-use layer::{Content, Entries, Tree};
+use layer::{Content, Entries, FileRange, Tree};
 use oci::Digest;
 
 use crate::{LayerDraft, LayerId, LayerRecord, PackRecord, PackedRecord, StoreError, packed};
@@ -108,6 +108,16 @@ impl Layer {
                 Form::Packed { index: packed::index(&self.0.dir), packs: record.packs.iter().map(path).collect() }
             }
         }
+    }
+
+    /// Opens the layer's tar as it came from elsewhere; `Ok(None)` means that it was not kept, or that there never was one.
+    pub fn open_tar(&self) -> Result<Option<FileRange>, StoreError> {
+        let Facts::Known(record) = &self.0.facts else { return Ok(None) };
+        let (Some(packed), Some(tar_bytes)) = (&record.packed, record.tar_bytes) else { return Ok(None) };
+        let Some(tar) = packed.tar else { return Ok(None) };
+        let path = packed::pack(&self.0.dir, &tar);
+        let file = std::fs::File::open(&path).map_err(StoreError::file("open", &path))?;
+        Ok(Some(FileRange::new(file, 0, tar_bytes)))
     }
 
     /// Returns the layer's content digest, if nothing has to be waited for.

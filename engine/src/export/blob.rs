@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-use flate2::write::GzEncoder;
+use layer::compress::{self, Codec, CompressError};
 use layer::compression::Decoder;
 use layer::tar::{TarOptions, export_layer};
 use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
@@ -13,7 +13,8 @@ use store::{LayerOrigin, LayerRecord, Store};
 use super::output::OutputParseError;
 use crate::Error;
 
-const GZIP_LEVEL_DEFAULT: u32 = 6;
+/// As small as what other programs write at their default level 6, since another encoder does it.
+const GZIP_LEVEL_DEFAULT: u32 = 4;
 const GZIP_LEVEL_MAX: i32 = 9;
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
 const ZSTD_LEVEL_MAX: i32 = 22;
@@ -51,6 +52,14 @@ impl Compression {
                 value: other.to_owned(),
                 expected: "uncompressed, gzip or zstd",
             }),
+        }
+    }
+
+    fn codec(self) -> Option<Codec> {
+        match self {
+            Self::Uncompressed => None,
+            Self::Gzip { level } => Some(Codec::Gzip { level }),
+            Self::Zstd { level } => Some(Codec::Zstd { level }),
         }
     }
 
@@ -93,24 +102,50 @@ pub(crate) fn layer_blob(
     let Some(LayerOrigin { blob, .. }) = &record.origin else {
         let opened = store.layer(record.clone())?.open()?;
         let id = record.id;
-        return compress(store, compression, |out| {
+        return write_blob(store, compression, |out| {
             let exported = export_layer(&opened, TarOptions::LAYER, out);
             exported.map(|_| ()).map_err(|source| Error::Export { id, source })
         });
     };
-    let missing = || Error::Exec(executor::ExecError::LayerUnavailable { diff_id: record.content });
-    let file = store.open_blob(&blob.digest)?.ok_or_else(missing)?;
-    if !force || compression.is_met_by(&blob.media_type) {
+    let file = store.open_blob(&blob.digest)?;
+    if let Some(file) = file
+        && (!force || compression.is_met_by(&blob.media_type))
+    {
         let mut descriptor = Descriptor::new(oci_media_type(&blob.media_type), blob.digest, blob.size_bytes);
         descriptor.urls.clone_from(&blob.urls);
         return Ok(LayerBlob { descriptor, file });
     }
-    compress(store, compression, |out| {
+    write_blob(store, compression, |out| {
         let failed =
             |source| Error::File { action: "decompress", path: PathBuf::from(blob.digest.to_string()), source };
-        let mut tar = Decoder::new(file).map_err(failed)?;
-        io::copy(&mut tar, out).map(|_| ()).map_err(failed)
+        copy(&mut *tar_of(store, record, &blob.digest)?, out).map_err(failed)
     })
+}
+
+/// Opens the tar of a layer that came from elsewhere: where it was kept, or out of its blob.
+fn tar_of(store: &Store, record: &LayerRecord, blob: &Digest) -> Result<Box<dyn Read>, Error> {
+    if let Ok(layer) = store.layer(record.clone())
+        && let Some(tar) = layer.open_tar()?
+    {
+        return Ok(Box::new(tar));
+    }
+    let missing = || Error::Exec(executor::ExecError::LayerUnavailable { diff_id: record.content });
+    let file = store.open_blob(blob)?.ok_or_else(missing)?;
+    let failed = |source| Error::File { action: "decompress", path: PathBuf::from(blob.to_string()), source };
+    Ok(Box::new(Decoder::new(file).map_err(failed)?))
+}
+
+/// Copies a stream in large pieces.
+fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Returns a layer that was made here as a blob in which no file is later than `latest`, and the digest of its tar.
@@ -123,7 +158,7 @@ pub(crate) fn rewritten_blob(
     let opened = store.layer(record.clone())?.open()?;
     let options = TarOptions { mtime_seconds_max: Some(latest.unix_seconds()), ..TarOptions::LAYER };
     let (id, mut diff_id) = (record.id, record.content);
-    let blob = compress(store, compression, |out| {
+    let blob = write_blob(store, compression, |out| {
         let exported = export_layer(&opened, options, out).map_err(|source| Error::Export { id, source })?;
         diff_id = exported.digest;
         Ok(())
@@ -140,7 +175,7 @@ fn oci_media_type(media_type: &str) -> &str {
     }
 }
 
-fn compress(
+fn write_blob(
     store: &Store,
     compression: Compression,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
@@ -151,18 +186,12 @@ fn compress(
         hasher: Hasher::new(),
         size_bytes: 0,
     };
-    match compression {
-        Compression::Uncompressed => write(&mut out)?,
-        Compression::Gzip { level } => {
-            let mut encoder = GzEncoder::new(&mut out, flate2::Compression::new(level));
-            write(&mut encoder)?;
-            encoder.finish().map_err(failed)?;
-        }
-        Compression::Zstd { level } => {
-            let mut encoder = zstd::Encoder::new(&mut out, level).map_err(failed)?;
-            write(&mut encoder)?;
-            encoder.finish().map_err(failed)?;
-        }
+    match compression.codec() {
+        None => write(&mut out)?,
+        Some(codec) => compress::compress(codec, &mut out, write).map_err(|error| match error {
+            CompressError::Output { source } => failed(source),
+            CompressError::Input(error) => error,
+        })?,
     }
     let Digesting { out, hasher, size_bytes } = out;
     let mut file = out.into_inner().map_err(|error| failed(error.into_error()))?;
