@@ -89,6 +89,8 @@ pub(crate) enum Command {
     /// Manage the store
     #[command(subcommand)]
     System(SystemCommand),
+    /// Show the store, and how this machine mounts layers
+    Info,
     /// Show the version
     Version,
 }
@@ -141,6 +143,8 @@ pub(crate) enum SystemCommand {
     Df(DfArgs),
     /// Remove what nothing needs
     Prune(PruneArgs),
+    /// Show the store, and how this machine mounts layers
+    Info,
     /// Look whether everything in the store is as it was written
     Check(CheckArgs),
 }

@@ -1,9 +1,10 @@
 //! The engine: a store, a registry client, and the settings that all use cases share.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
-use executor::Ladder;
+use executor::{Ladder, Standing};
 use registry::Client;
 use store::Store;
 
@@ -35,5 +36,15 @@ impl Engine {
         let default = NonZeroUsize::new(default).unwrap_or(NonZeroUsize::MIN);
         let parallel_max = settings.parallel_max.unwrap_or(default);
         Ok(Self { store, ladder, registry, parallel_max, policy: settings.policy })
+    }
+
+    /// Returns the directory of the store.
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    /// Returns how this machine mounts layers, after trying it out if nobody has before.
+    pub fn layer_standing(&self) -> Result<&Standing, Error> {
+        Ok(self.ladder.standing()?)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::System(SystemCommand::Check(args)) => disk::check(&cli, args),
         Command::System(SystemCommand::Df(args)) => system::df(&cli, args),
         Command::System(SystemCommand::Prune(args)) => system::prune(&cli, args),
+        Command::Info | Command::System(SystemCommand::Info) => system::info(&cli),
         Command::Version => {
             print(&format!("kiln version {}\n", env!("CARGO_PKG_VERSION")))?;
             Ok(ExitCode::SUCCESS)

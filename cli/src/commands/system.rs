@@ -28,6 +28,16 @@ const DF: List = List {
     ],
 };
 
+pub(super) fn info(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let engine = settings::open_engine(cli, None)?;
+    let standing = engine.layer_standing()?;
+    let mut text = format!("Version: {}\n", env!("CARGO_PKG_VERSION"));
+    text.push_str(&format!("Store: {}\nLayers: {}\n", engine.root().display(), standing.rung.name()));
+    standing.reasons.iter().for_each(|reason| text.push_str(&format!("  not higher: {reason}\n")));
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(super) fn df(cli: &Cli, args: &DfArgs) -> anyhow::Result<ExitCode> {
     let usage = settings::open_engine(cli, None)?.disk_usage()?;
     let rows: Vec<Value> = [("Images", usage.images), ("Containers", usage.containers), ("Build Cache", usage.cache)]

@@ -153,3 +153,37 @@ fn a_pipe_or_a_device_is_written_to_and_not_replaced() {
         assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
     }
 }
+
+/// What is exported in several gzip members or zstd frames is one stream for other programs: skopeo checks every digest, umoci and zstd unpack.
+#[test]
+fn other_programs_read_compressed_layers() {
+    let world = World::new();
+    let large: Vec<u8> =
+        (0..3_000_000u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+    world.write("ctx/large", &large);
+    world.write("ctx/Dockerfile", "FROM busybox\nCOPY large /large");
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(world.path("")).output().unwrap();
+        assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    for (compression, level) in [("gzip", "1"), ("gzip", "9"), ("zstd", "3"), ("uncompressed", "0")] {
+        let (layout, copy) = (format!("{compression}{level}"), format!("dir:copy-{compression}{level}"));
+        let output = format!(
+            "type=oci,dest={layout},tar=false,compression={compression},compression-level={level},force-compression=true"
+        );
+        world.ok(&["build", "-q", "-t", "app:1", "-o", &output, "ctx"]);
+        run("skopeo", &["copy", "--insecure-policy", "-q", &format!("oci:{layout}:1"), &copy]);
+        if compression == "zstd" {
+            let largest =
+                fs::read_dir(world.path(&format!("{layout}/blobs/sha256"))).unwrap().map(|blob| blob.unwrap());
+            let largest = largest.max_by_key(|blob| blob.metadata().unwrap().len()).unwrap().path();
+            fs::write(world.path("layer.tar"), run("zstd", &["-dc", largest.to_str().unwrap()])).unwrap();
+            assert!(run("tar", &["-xOf", "layer.tar", "large"]) == large);
+        } else {
+            let bundle = format!("bundle-{layout}");
+            run("umoci", &["unpack", "--image", &format!("{layout}:1"), &bundle]);
+            assert!(fs::read(world.path(&bundle).join("rootfs/large")).unwrap() == large);
+        }
+    }
+}

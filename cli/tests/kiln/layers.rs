@@ -118,6 +118,22 @@ fn what_is_copied_is_never_unpacked() {
 }
 
 #[test]
+fn info_says_which_rung_it_is_and_why() {
+    let world = World::empty();
+    let root = world.store().canonicalize().unwrap_or_else(|_| world.store());
+    let shown = on("loop", &world, &["info"]);
+    let version = env!("CARGO_PKG_VERSION");
+    let expected =
+        format!("Version: {version}\nStore: {}\nLayers: loop\n  not higher: it was asked for\n", root.display());
+    assert_eq!(shown, expected);
+    // What was found out is found again; a store in memory has no images in files.
+    assert_eq!(world.ok(&["info"]), world.ok(&["system", "info"]));
+    let in_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let shown = world.ok(&["--root", in_memory.path().to_str().unwrap(), "info"]);
+    assert!(shown.contains("  not higher: mounts no EROFS image from a file: cannot mount the layer image"), "{shown}");
+}
+
+#[test]
 fn a_rung_that_is_none_is_refused() {
     let world = World::empty();
     let output = world.command(&["images"]).env("KILN_LAYERS", "stairs").output().unwrap();
