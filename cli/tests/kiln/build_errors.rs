@@ -19,6 +19,7 @@ fn check(dockerfile: Option<&str>, args: &[&str], expected: Expect) {
     assert_eq!(world.ok(&["images", "--format", "{{.Repository}}"]), "busybox\n", "nothing is lost");
 }
 
+// spec 93, 111
 #[test]
 fn a_failed_command_shows_its_line_its_output_and_its_exit_code() {
     let dockerfile = "FROM busybox\n# a comment\nRUN echo about to fail && exit 3\nRUN echo never\n";

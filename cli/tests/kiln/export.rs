@@ -34,6 +34,7 @@ fn files_go_into_a_directory_or_a_tar() {
     assert_eq!(world.ok(&["images", "--format", "{{.Repository}}"]), "busybox\n");
 }
 
+// spec 110
 #[test]
 fn several_platforms_have_directories_of_their_own() {
     let world = World::empty();

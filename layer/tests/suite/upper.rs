@@ -98,6 +98,7 @@ fn new_and_changed_files_come_with_their_directories() {
     );
 }
 
+// spec 85
 #[test]
 fn deletions_are_whiteouts_where_there_was_something() {
     check(
