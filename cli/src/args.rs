@@ -3,6 +3,7 @@
 mod builds;
 mod call;
 mod disk;
+mod limits;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
 };
 pub(crate) use disk::{CachePruneArgs, CheckArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
+pub(crate) use limits::LimitArgs;
 
 /// How often a step can be asked to be run again.
 const STEP_RETRIES_MAX: i64 = 100;
@@ -256,13 +258,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "HOST:IP")]
     pub(crate) add_host: Vec<String>,
 
-    /// Size of /dev/shm of every step
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) shm_size: Option<String>,
-
-    /// Limit of every step
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
-    pub(crate) ulimit: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 
     /// Time after which a RUN is stopped and fails, such as 90s or 5m
     #[arg(long, value_name = "DURATION")]
@@ -331,6 +328,9 @@ pub(crate) struct RunArgs {
     /// Add a name to /etc/hosts
     #[arg(long, value_name = "HOST:IP")]
     pub(crate) add_host: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 
     /// Show a directory or file of this machine to the container
     #[arg(short, long, value_name = "SRC:DST[:ro]")]

@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod format;
 mod interrupt;
+mod limits;
 mod parse;
 mod progress;
 mod settings;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, StepLimits, Ulimit};
+use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, StepLimits};
 use oci::{Platform, Reference};
 
 /// Parses names of images; the text of the error is Docker's.
@@ -142,21 +142,6 @@ pub(crate) fn step_limits(timeout: Option<&str>, retries_max: u32) -> anyhow::Re
     Ok(StepLimits { timeout: timeout.map(parse).transpose()?, retries_max })
 }
 
-/// Parses `name=soft[:hard]`; -1 is unlimited.
-pub(crate) fn ulimits(texts: &[String]) -> anyhow::Result<Vec<Ulimit>> {
-    let limit = |text: &String| {
-        let wrong = || anyhow!("invalid ulimit argument: {text}");
-        let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
-        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-        let number = |text: &str| match text {
-            "-1" | "unlimited" => Ok(None),
-            text => text.parse::<u64>().map(Some).map_err(|_| wrong()),
-        };
-        Ok(Ulimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
-    };
-    texts.iter().map(limit).collect()
-}
-
 /// The largest secret, as BuildKit has it.
 const SECRET_BYTES_MAX: u64 = 500 << 10;
 
@@ -261,14 +246,6 @@ mod tests {
         assert_eq!(sizes, [64 << 20, 1536, 10, 2 << 30, 1024]);
         refused(size_bytes("x"), "invalid size 'x': unknown unit `x`");
         refused(size_bytes("-1m"), "invalid size: '-1m'");
-    }
-
-    #[test]
-    fn limits_have_a_soft_and_a_hard_value() {
-        let limits = ulimits(&words(&["nofile=1:2", "core=-1"])).unwrap();
-        assert_eq!((limits[0].soft, limits[0].hard), (Some(1), Some(2)));
-        assert_eq!((limits[1].soft, limits[1].hard), (None, None));
-        refused(ulimits(&words(&["nofile"])), "invalid ulimit argument: nofile");
     }
 
     #[test]

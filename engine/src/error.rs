@@ -316,6 +316,9 @@ fn exec_hint(error: &ExecError) -> Option<String> {
         ExecError::NotFound { path, is_ignored: true, .. } => {
             Some(format!("`{path}` exists, but the ignore file leaves it out"))
         }
+        ExecError::OutOfMemory { limit_bytes, .. } => {
+            Some(format!("the step needs more than its limit of {limit_bytes} bytes; raise it with `--memory`"))
+        }
         ExecError::TimedOut { .. } => {
             Some("give steps more time with `--step-timeout`, or run them again with `--step-retries`".to_owned())
         }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use executor::sandbox::{complete_env, network_files, resolve_user};
+use executor::sandbox::{complete_env, limit, network_files, resolve_user};
 use executor::{Entered, Networks};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
@@ -22,7 +22,7 @@ use crate::event_sink::EventSink;
 use crate::image::{FoundImage, config_of};
 use crate::{Engine, Error, chain};
 
-pub use llb::{ExtraHost, NetworkMode};
+pub use llb::{ExtraHost, Limits, NetworkMode};
 pub use runtime::terminal;
 
 /// What is to be run.
@@ -46,6 +46,8 @@ pub struct RunRequest {
     pub network: NetworkMode,
     /// Names added to its `/etc/hosts`.
     pub extra_hosts: Vec<ExtraHost>,
+    /// What it may use.
+    pub limits: Limits,
     /// Directories and files of this machine that the container sees.
     pub volumes: Vec<Volume>,
     /// The platform, where the image has several.
@@ -203,6 +205,7 @@ impl Engine {
             let access = if volume.is_readonly { Access::ReadOnly } else { Access::ReadWrite };
             spec.mounts.push(Mount::new(&volume.target, MountSource::Path(volume.source.clone()), access));
         }
+        limit(&mut spec, &request.limits)?;
         spec.stdio = match request.terminal {
             Some(size) => Stdio::Terminal(size),
             None => Stdio::Streams {

@@ -28,6 +28,16 @@ pub enum ExecError {
         /// How long it may take.
         limit: Duration,
     },
+    /// A process of the command was killed because the limit of memory was reached; the text is BuildKit's.
+    #[error("process \"{command}\" did not complete successfully: exit code: {code}: cannot allocate memory")]
+    OutOfMemory {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// The exit code of the command, which may have gone on after the kill.
+        code: i32,
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
     /// The sandbox of a command could not be made.
     #[error("cannot prepare a sandbox for \"{command}\"")]
     Create {

@@ -3,8 +3,8 @@
 use layer::Stack;
 use llb::ExtraHost;
 use oci::Digest;
-use runtime::Mount;
 use runtime::users::{self, User};
+use runtime::{Mount, Rlimit, Spec};
 
 use crate::ExecError;
 use crate::file::read_text;
@@ -12,6 +12,30 @@ use crate::network::{Entered, HOST_GATEWAY};
 
 /// The `PATH` of a process whose image does not set one.
 pub const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Limits what the processes of a sandbox may use.
+pub fn limit(spec: &mut Spec, limits: &llb::Limits) -> Result<(), ExecError> {
+    if let Some(bytes) = limits.shm_bytes {
+        spec.shm_bytes = bytes;
+    }
+    let rlimits = limits.ulimits.iter().map(|limit| {
+        let resource = limit.name.parse().map_err(|source| ExecError::Ulimit { source })?;
+        Ok(Rlimit { resource, soft: limit.soft, hard: limit.hard })
+    });
+    spec.rlimits = rlimits.collect::<Result<_, ExecError>>()?;
+    spec.cgroup_parent = limits.cgroup_parent.clone();
+    spec.limits = runtime::cgroup::Limits {
+        memory_bytes: limits.memory_bytes,
+        memory_and_swap_bytes: limits.memory_and_swap_bytes,
+        cpu_quota_microseconds: limits.cpu_quota_microseconds,
+        cpu_period_microseconds: limits.cpu_period_microseconds,
+        cpu_shares: limits.cpu_shares,
+        cpuset_cpus: limits.cpuset_cpus.clone(),
+        cpuset_mems: limits.cpuset_mems.clone(),
+        pids: limits.pids,
+    };
+    Ok(())
+}
 
 /// Returns who `user[:group]` is in an image.
 pub fn resolve_user(stack: &Stack, user: &str) -> Result<User, ExecError> {

@@ -81,8 +81,20 @@ pub struct Limits {
     pub cgroup_parent: Option<String>,
     /// Most memory; `None` is no limit.
     pub memory_bytes: Option<u64>,
-    /// Thousandths of a CPU: 1500 is one and a half; `None` is no limit.
-    pub cpu_millis: Option<u32>,
+    /// Most memory and swap together; [`u64::MAX`] is no limit, and `None` twice the memory.
+    pub memory_and_swap_bytes: Option<u64>,
+    /// Processor time in each period, in microseconds; `None` is no limit.
+    pub cpu_quota_microseconds: Option<u64>,
+    /// The period, in microseconds; `None` is 100,000.
+    pub cpu_period_microseconds: Option<u64>,
+    /// The weight against other groups; `None` is 1,024.
+    pub cpu_shares: Option<u64>,
+    /// Which processors: `0-2,5`; `None` is all.
+    pub cpuset_cpus: Option<String>,
+    /// Which memory nodes; `None` is all.
+    pub cpuset_mems: Option<String>,
+    /// Most processes and threads; `None` is no limit.
+    pub pids: Option<u64>,
 }
 
 impl Limits {

@@ -24,7 +24,7 @@ use crate::args::{BuildArgs, Call, Cli, Form, Method};
 use crate::failure::BuildFailed;
 use crate::format::table::align;
 use crate::progress::{self, Mode, Renderer};
-use crate::{parse, settings};
+use crate::{limits, parse, settings};
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
@@ -176,8 +176,7 @@ fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
         allowed: parse::entitlements(&args.allow)?,
         strictness: if args.strict { Strictness::Strict } else { Strictness::Docker },
         extra_hosts: parse::hosts(&args.add_host)?,
-        shm_bytes: args.shm_size.as_deref().map(parse::size_bytes).transpose()?,
-        ulimits: parse::ulimits(&args.ulimit)?,
+        limits: limits::parse(&args.limits)?,
         step_limits: parse::step_limits(args.step_timeout.as_deref(), args.step_retries)?,
         secrets: parse::secrets(&args.secret)?,
         ssh_agents: parse::ssh_agents(&args.ssh)?,

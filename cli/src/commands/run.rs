@@ -21,7 +21,7 @@ use super::archive::pull_image;
 use super::async_runtime;
 use crate::args::{Cli, RunArgs};
 use crate::interrupt::with_cancel;
-use crate::{parse, settings};
+use crate::{limits, parse, settings};
 use engine::chain;
 
 /// The exit code where the container never came to run.
@@ -100,6 +100,7 @@ fn request(args: &RunArgs) -> anyhow::Result<RunRequest> {
         hostname: args.hostname.clone(),
         network: parse::container_network(&args.network)?,
         extra_hosts: parse::hosts(&args.add_host)?,
+        limits: limits::parse(&args.limits)?,
         volumes,
         platform: args.platform.as_deref().map(parse::platform).transpose()?,
         terminal,

@@ -22,6 +22,7 @@ mod interrupt;
 mod keys;
 mod language;
 mod layers;
+mod limits;
 mod network;
 mod power;
 mod registries;

@@ -9,7 +9,7 @@ use frontend::diagnostic::Severity;
 use frontend::known::{ImageQuery, Known, KnownImage, Need, TimeQuery};
 use frontend::plan::{LowerError, Lowered, Plan};
 use frontend::request::{LowerRequest, MainContext, NamedContext, NoCache};
-use llb::{GitSource, HttpSource, ImageOrigin, Limits};
+use llb::{GitSource, HttpSource, ImageOrigin};
 use oci::{Digest, Platform, Timestamp};
 use store::ImageRecord;
 use tokio_util::sync::CancellationToken;
@@ -219,7 +219,7 @@ fn lower_request(request: &BuildRequest) -> Result<LowerRequest, Error> {
         strictness: request.strictness,
         network: request.network,
         extra_hosts: request.extra_hosts.clone(),
-        limits: Limits { shm_bytes: request.shm_bytes, ulimits: request.ulimits.clone(), ..Limits::default() },
+        limits: request.limits.clone(),
         ..LowerRequest::new(Platform::host())
     })
 }

@@ -36,8 +36,9 @@ pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
 pub use remote::{Received, Upload};
 pub use request::{
-    BuildRequest, ContextSource, DockerfileSource, ExtraHost, NetworkMode, StepLimits, Strictness, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, ExtraHost, Limits, NetworkMode, StepLimits, Strictness, Ulimit,
 };
+pub use runtime::cgroup::MEMORY_BYTES_MIN;
 pub use survey::{Hidden, StepFiles, Survey};
 
 use crate::check::damaged_layer;

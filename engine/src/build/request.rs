@@ -9,7 +9,7 @@ use oci::{Platform, Reference};
 
 pub use executor::StepLimits;
 pub use frontend::request::Strictness;
-pub use llb::{ExtraHost, NetworkMode, Ulimit};
+pub use llb::{ExtraHost, Limits, NetworkMode, Ulimit};
 
 use super::entitlement::Entitlement;
 use super::remote::Upload;
@@ -50,10 +50,8 @@ pub struct BuildRequest {
     pub allowed: Vec<Entitlement>,
     /// Names added to `/etc/hosts` of every step.
     pub extra_hosts: Vec<ExtraHost>,
-    /// The size of `/dev/shm` of every step.
-    pub shm_bytes: Option<u64>,
-    /// Limits of every step.
-    pub ulimits: Vec<Ulimit>,
+    /// What every step may use.
+    pub limits: Limits,
     /// How long steps may take, and how often they are run again.
     pub step_limits: StepLimits,
     /// Secrets by id.

@@ -22,7 +22,7 @@ use super::output::pump;
 use crate::blocking::{blocking, failed};
 use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream, Usage};
-use crate::sandbox::{complete_env, network_files, resolve_user};
+use crate::sandbox::{complete_env, limit, network_files, resolve_user};
 use crate::{ExecError, Ladder, Secrets};
 
 /// The host name of a step that asks for none, as BuildKit has it.
@@ -91,6 +91,12 @@ impl Command {
         // A command that ended well in the moment that its time was over did end well.
         if !ended.exit.status.is_success() {
             let code = ended.exit.status.code();
+            if let (None, Some(limit_bytes), 1..) =
+                (&stopped, command.exec.limits.memory_bytes, ended.exit.usage.memory_kills)
+            {
+                let command = command.line();
+                return Err(failed(ExecError::OutOfMemory { command, code, limit_bytes }));
+            }
             return Err(stopped.unwrap_or_else(|| failed(ExecError::Process { command: command.line(), code })));
         }
         store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
@@ -148,10 +154,7 @@ impl Command {
             spec.security = Security::insecure();
             held.network.spoil();
         }
-        if let Some(bytes) = self.exec.limits.shm_bytes {
-            spec.shm_bytes = bytes;
-        }
-        spec.rlimits = self.rlimits()?;
+        limit(&mut spec, &self.exec.limits)?;
         let piped = || runtime::Stream::Pipe;
         spec.stdio = Stdio::Streams { stdin: runtime::Stream::Null, stdout: piped(), stderr: piped() };
         let created = self.launcher.create(spec);
@@ -206,14 +209,6 @@ impl Command {
         crate::file::make_working_dir(&writer, &self.exec.cwd, uid, gid)?;
         writer.finish()?;
         Ok(())
-    }
-
-    fn rlimits(&self) -> Result<Vec<runtime::Rlimit>, ExecError> {
-        let limits = self.exec.limits.ulimits.iter().map(|limit| {
-            let resource = limit.name.parse().map_err(|source| ExecError::Ulimit { source })?;
-            Ok(runtime::Rlimit { resource, soft: limit.soft, hard: limit.hard })
-        });
-        limits.collect()
     }
 
     /// Makes a layer of what the command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.
