@@ -30,7 +30,8 @@ fn the_digest_of_a_layer_is_pinned() {
 
 #[test]
 fn times_and_access_control_lists_do_not_count() {
-    let acl = r"system.posix_acl_access=\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x04\x00\x04\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff";
+    // One with a user of its own: a list that says no more than the mode is none to some file systems.
+    let acl = r"system.posix_acl_access=\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff\x02\x00\x04\x00\x07\x00\x00\x00\x04\x00\x04\x00\xff\xff\xff\xff\x10\x00\x04\x00\xff\xff\xff\xff\x20\x00\x04\x00\xff\xff\xff\xff";
     assert_eq!(digest("f /a x\nd /d\nl /l -> x"), digest("f /a x # 0644 @5\nd /d # 0755 @7.5\nl /l -> x # 0777 @9"));
     assert_eq!(digest("f /a x"), digest(&format!("f /a x # 0644 {acl}")));
 }
