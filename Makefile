@@ -23,9 +23,9 @@ demo-packages:
 	fixtures/packages.sh busybox-static
 
 packages:
-	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2 erofs-utils git e2fsprogs mount nftables skopeo umoci zstd
+	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2 erofs-utils git e2fsprogs mount nftables skopeo umoci zstd qemu-system-x86 kmod binutils
 
-roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar
+roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar $(ROOTS)/vm-bookworm/initrd $(ROOTS)/vm-trixie/initrd
 
 $(ROOTS)/busybox.tar: fixtures/busybox-root.sh
 	mkdir -p $(ROOTS)
@@ -34,6 +34,9 @@ $(ROOTS)/busybox.tar: fixtures/busybox-root.sh
 $(ROOTS)/debian-gcc.tar: fixtures/debian-root.sh
 	mkdir -p $(ROOTS)
 	fixtures/debian-root.sh $@
+
+$(ROOTS)/vm-%/initrd: fixtures/vm-kernel.sh
+	fixtures/vm-kernel.sh $* $(ROOTS)/vm-$*
 
 test: compiler roots
 	command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

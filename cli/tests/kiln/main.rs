@@ -32,3 +32,4 @@ mod run_steps;
 mod sharing;
 mod standing;
 mod step_limits;
+mod vm;

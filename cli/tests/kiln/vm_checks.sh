@@ -1,0 +1,61 @@
+# Runs in the small machine of vm.rs; prints what was found. The output of a command that fails is shown, and ends the script.
+quietly() {
+    "$@" > /tmp/log 2>&1 || {
+        code=$?
+        echo "failed ($code): $*"
+        cat /tmp/log
+        exit 1
+    }
+}
+lines() { wc -l | tr -d ' '; }
+
+uname -r
+echo "cgroups: $(stat -f -c %T /sys/fs/cgroup | sed 's/UNKNOWN/cgroup2/;s/cgroup2fs/cgroup2/')"
+mounts=$(lines < /proc/mounts)
+cgroups=$(find /sys/fs/cgroup -type d | lines)
+
+quietly kiln import /busybox.tar busybox
+mkdir -p /root/chain /root/stages /root/secret
+
+# A long chain: each step has one layer more below it.
+{
+    echo 'FROM busybox'
+    for n in $(seq 50); do echo "RUN --network=none echo $n > /f$n"; done
+} > /root/chain/Dockerfile
+quietly kiln build --progress plain -t chain /root/chain
+echo "chain: ran"
+quietly kiln build --progress plain -t chain /root/chain
+# FROM is one of them.
+echo "chain again: $(grep -c ' CACHED' /tmp/log) cached"
+
+kiln run --rm --network none chain sh -c 'exit $(ls -d /f1 /f2 /f10 /f20 /f30 /f40 /f50 | wc -l)' > /tmp/log 2>&1
+echo "run: $?"
+echo "stdin: $(echo from outside | kiln run --rm -i --network none busybox cat 2>&1)"
+
+cat > /root/stages/Dockerfile <<'END'
+FROM busybox AS first
+COPY text /text
+RUN --network=none --mount=type=cache,target=/cache echo x >> /cache/count
+FROM busybox
+COPY --from=first /text /copied
+RUN --network=none --mount=type=cache,target=/cache echo x >> /cache/count; wc -l < /cache/count > /count
+COPY --from=first /text /after
+END
+# The second stage waits for the first by its COPY, so that the mount is counted in order.
+echo 'from the first stage' > /root/stages/text
+quietly kiln build --progress plain -t stages /root/stages
+echo "copy: $(kiln run --rm --network none stages cat /copied 2>&1)"
+echo "cache mount: $(kiln run --rm --network none stages cat /count 2>&1)"
+
+cat > /root/secret/Dockerfile <<'END'
+FROM busybox
+RUN --network=none --mount=type=secret,id=word cat /run/secrets/word > /dev/null && wc -c < /run/secrets/word > /length
+END
+printf hidden > /tmp/word
+quietly kiln build --progress plain --secret id=word,src=/tmp/word -t secret /root/secret
+echo "secret: $([ "$(kiln run --rm --network none secret cat /length 2>&1)" = 6 ] && echo hidden)"
+echo "secret in layer: $(kiln run --rm --network none secret ls /run/secrets/word > /tmp/log 2>&1 && echo yes || echo no)"
+
+echo "left mounts: $(($(lines < /proc/mounts) - mounts))"
+echo "left cgroups: $(($(find /sys/fs/cgroup -type d | lines) - cgroups))"
+echo "left processes: $(ps -o comm | grep -c '^kiln')"
