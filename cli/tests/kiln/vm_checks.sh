@@ -11,6 +11,7 @@ lines() { wc -l | tr -d ' '; }
 
 uname -r
 echo "cgroups: $(stat -f -c %T /sys/fs/cgroup | sed 's/UNKNOWN/cgroup2/;s/cgroup2fs/cgroup2/')"
+echo "layers: $(kiln info | sed -n 's/^Layers: //p')"
 mounts=$(lines < /proc/mounts)
 cgroups=$(find /sys/fs/cgroup -type d | lines)
 
@@ -55,6 +56,21 @@ printf hidden > /tmp/word
 quietly kiln build --progress plain --secret id=word,src=/tmp/word -t secret /root/secret
 echo "secret: $([ "$(kiln run --rm --network none secret cat /length 2>&1)" = 6 ] && echo hidden)"
 echo "secret in layer: $(kiln run --rm --network none secret ls /run/secrets/word > /tmp/log 2>&1 && echo yes || echo no)"
+
+for rung in loop trees; do
+    echo "layers by $rung: $(KILN_LAYERS=$rung kiln run --rm --network none stages cat /copied 2>&1 | head -n 1)"
+done
+mkdir -p /root/memory /root/devices
+printf 'FROM busybox\nRUN --network=none dd if=/dev/zero of=/dev/null bs=64M count=1\n' > /root/memory/Dockerfile
+kiln build --progress plain --memory 16m --memory-swap 16m /root/memory > /tmp/log 2>&1
+echo "memory limit: $? $(sed -n 's/^ERROR:.*successfully: //p' /tmp/log)"
+limited="kiln run --rm --network none"
+$limited --pids-limit 4 busybox sh -c 'for i in 1 2 3 4 5 6; do sleep 100 & done; echo not reached' > /tmp/log 2>&1
+echo "process limit: $(sed 's/.*sh: //' /tmp/log)"
+echo "own limit: $($limited --memory 32m busybox cat /sys/fs/cgroup/memory.max 2>&1)"
+printf 'FROM busybox\nRUN --network=none mknod /null c 1 3 && echo x > /null && mknod /disk b 254 0 && ! cat /disk\n' > /root/devices/Dockerfile
+quietly kiln build --progress plain -t devices /root/devices
+echo "devices: common ones only"
 
 echo "left mounts: $(($(lines < /proc/mounts) - mounts))"
 echo "left cgroups: $(($(find /sys/fs/cgroup -type d | lines) - cgroups))"
