@@ -4,7 +4,7 @@
 //! rung       layers are                              it needs
 //! detached   packs, mounted nowhere                  Linux 6.15, a store on ext4, XFS, Btrfs …
 //! attached   packs, in a namespace for a moment      Linux 6.12, the same
-//! loop       packs, behind loop devices              Linux 6.4, /dev/loop-control
+//! loop       packs, behind loop devices              Linux 6.1, /dev/loop-control
 //! trees      directory trees                         nothing
 //! ```
 //! All rungs show the same files. Layers of the other form are usable on every rung: where packs cannot be mounted, a tree is made of them.
