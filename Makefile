@@ -44,8 +44,8 @@ test: compiler roots
 
 bench: $(KILN) roots
 	fixtures/packages.sh hyperfine e2fsprogs
-	cargo bench --package solver
 	fixtures/bench.sh $(KILN) $(ROOTS)
+	cargo bench --package solver
 	fixtures/bench-files.sh $(KILN) $(ROOTS)
 
 lint:
