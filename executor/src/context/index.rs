@@ -1,14 +1,16 @@
-//! What is remembered of a directory from build to build: the hashes of its files, each with what the file looked like, and the digests of what steps selected.
+//! What is remembered of a directory from build to build: what is in each directory, the hashes of its files, each with what it looked like, and the digests of what
+//! steps selected.
 //!
 //! ```text
 //! magic            24 bytes
 //! checksum         32 bytes, BLAKE3 of all behind it
-//! counts           3 × 8 bytes: files, selections, bytes of names
-//! files            104 bytes each, sorted by path: device, inode, size, mtime, ctime, hash, place and length of path and attributes
+//! counts           4 × 8 bytes: directories, files, selections, bytes of names
+//! directories      88 bytes each, sorted by path: device, inode, size, mtime, ctime, place and length of path, attributes and list, first file and number of files
+//! files            104 bytes each, those of a directory together, sorted by name: device, inode, size, mtime, ctime, hash, place and length of name and attributes
 //! selections       96 bytes each, the last used first: key, hash of what was selected, digest
-//! names            paths and attributes
+//! names            paths, names, attributes and lists; a list has for each name a byte for its kind, the name and a NUL, sorted by name
 //! ```
-//! Numbers are little endian.
+//! Numbers are little endian. A list counts only while the directory has the stamp beside it; it may hold names of which nothing else is known.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,11 +18,14 @@ use std::ops::Range;
 use layer::{ContentHash, EntryPath, EntryPathBuf, Mtime, XattrsBuf};
 use oci::Digest;
 
+use super::list::List;
 use super::seen::Stamp;
 
-const MAGIC: &[u8; 24] = b"kiln context index 1\n\0\0\0";
-const HEADER_BYTES: usize = 24 + 32 + 3 * 8;
-const FILE_BYTES: usize = 104;
+const MAGIC: &[u8; 24] = b"kiln context index 2\n\0\0\0";
+const HEADER_BYTES: usize = 24 + 32 + 4 * 8;
+const STAMP_BYTES: usize = 56;
+const DIRECTORY_BYTES: usize = STAMP_BYTES + 3 * 8 + 8;
+const FILE_BYTES: usize = STAMP_BYTES + 32 + 2 * 8;
 const SELECTION_BYTES: usize = 96;
 /// How many files are remembered of one directory; those of more are read each time. About 700 MB of index.
 const FILES_MAX: usize = 4_000_000;
@@ -35,12 +40,29 @@ pub(super) struct Known {
     pub(super) xattrs: Option<XattrsBuf>,
 }
 
+/// What is known of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KnownDirectory {
+    pub(super) stamp: Stamp,
+    pub(super) xattrs: Option<XattrsBuf>,
+    pub(super) list: List<Vec<u8>>,
+}
+
 /// An index as it was read. Nothing is decoded before it is asked for.
 #[derive(Default)]
 pub(super) struct Index {
     bytes: Vec<u8>,
+    directories: usize,
     files: usize,
     selections: usize,
+}
+
+/// What an index has of a directory.
+pub(super) struct IndexedDirectory<'a> {
+    index: &'a Index,
+    /// Its place among the directories.
+    pub(super) place: usize,
+    files: Range<usize>,
 }
 
 /// Digests of what was selected, the last used first.
@@ -57,19 +79,25 @@ pub(super) struct Selected {
 impl Index {
     /// Takes over what was read; what is not whole is as good as nothing.
     pub(super) fn load(bytes: Vec<u8>) -> Self {
-        Self::check(&bytes).map(|(files, selections)| Self { bytes, files, selections }).unwrap_or_default()
+        let counts = Self::check(&bytes);
+        counts
+            .map(|[directories, files, selections]| Self { bytes, directories, files, selections })
+            .unwrap_or_default()
     }
 
-    fn check(bytes: &[u8]) -> Option<(usize, usize)> {
+    fn check(bytes: &[u8]) -> Option<[usize; 3]> {
         let rest = bytes.strip_prefix(MAGIC)?;
         let (checksum, rest) = rest.split_first_chunk::<32>()?;
         if ContentHash::of(rest).0 != *checksum {
             return None;
         }
         let mut numbers = Numbers(rest);
-        let (files, selections, names) = (numbers.size()?, numbers.size()?, numbers.size()?);
-        let length = files.checked_mul(FILE_BYTES)?.checked_add(selections.checked_mul(SELECTION_BYTES)?)?;
-        (length.checked_add(names)? == numbers.0.len()).then_some((files, selections))
+        let counts = [numbers.size()?, numbers.size()?, numbers.size()?];
+        let names = numbers.size()?;
+        let lengths = counts.iter().zip([DIRECTORY_BYTES, FILE_BYTES, SELECTION_BYTES]);
+        let length =
+            lengths.map(|(count, each)| count.checked_mul(each)).try_fold(names, |all, one| all.checked_add(one?));
+        (length? == numbers.0.len()).then_some(counts)
     }
 
     /// Returns how many files it knows.
@@ -77,35 +105,52 @@ impl Index {
         self.files
     }
 
+    /// Returns how many directories it knows.
+    pub(super) fn directories(&self) -> usize {
+        self.directories
+    }
+
+    fn directory_record(&self, place: usize) -> &[u8] {
+        let start = HEADER_BYTES + place * DIRECTORY_BYTES;
+        &self.bytes[start..start + DIRECTORY_BYTES]
+    }
+
     fn record(&self, place: usize) -> &[u8] {
-        let start = HEADER_BYTES + place * FILE_BYTES;
+        let start = HEADER_BYTES + self.directories * DIRECTORY_BYTES + place * FILE_BYTES;
         &self.bytes[start..start + FILE_BYTES]
     }
 
+    fn selections_start(&self) -> usize {
+        HEADER_BYTES + self.directories * DIRECTORY_BYTES + self.files * FILE_BYTES
+    }
+
+    /// Returns what the place and length at the start of `at` stand for.
     fn name(&self, at: &[u8]) -> &[u8] {
         let mut numbers = Numbers(at);
-        let heap = HEADER_BYTES + self.files * FILE_BYTES + self.selections * SELECTION_BYTES;
+        let heap = self.selections_start() + self.selections * SELECTION_BYTES;
         let (Some(start), Some(length)) = (numbers.u32(), numbers.u32()) else { return &[] };
         self.bytes.get(heap + start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
     }
 
-    /// Returns the path of a file.
-    pub(super) fn path(&self, place: usize) -> EntryPath<'_> {
-        EntryPath::parse(self.name(&self.record(place)[88..96])).unwrap_or_default()
+    fn directory_path(&self, place: usize) -> EntryPath<'_> {
+        EntryPath::parse(self.name(&self.directory_record(place)[STAMP_BYTES..])).unwrap_or_default()
     }
 
-    /// Compares without decoding.
-    fn is_at(&self, place: usize, path: EntryPath<'_>) -> bool {
-        self.name(&self.record(place)[88..96]) == path.as_bytes()
+    /// Returns the name of a file in its directory.
+    pub(super) fn file_name(&self, place: usize) -> &[u8] {
+        self.name(&self.record(place)[STAMP_BYTES + 32..])
     }
 
-    /// Returns what is known of a file.
-    pub(super) fn known(&self, place: usize) -> Option<Known> {
-        let record = self.record(place);
-        let mut numbers = Numbers(record);
-        let stamp = numbers.stamp()?;
-        let content = ContentHash(*numbers.0.first_chunk()?);
-        let mut rest = Numbers(self.name(&record[96..104]));
+    /// Returns the files of a directory.
+    fn files_of(&self, place: usize) -> Range<usize> {
+        let mut numbers = Numbers(&self.directory_record(place)[STAMP_BYTES + 3 * 8..]);
+        let (Some(first), Some(count)) = (numbers.u32(), numbers.u32()) else { return 0..0 };
+        let first = (first as usize).min(self.files);
+        first..first.saturating_add(count as usize).min(self.files)
+    }
+
+    fn xattrs(&self, at: &[u8]) -> Option<Option<XattrsBuf>> {
+        let mut rest = Numbers(self.name(at));
         let mut pairs = Vec::new();
         while !rest.0.is_empty() {
             let (name, value) = (rest.u32()? as usize, rest.u32()? as usize);
@@ -113,26 +158,32 @@ impl Index {
             pairs.push((pair[..name].to_vec(), pair[name..].to_vec()));
             rest.0 = behind;
         }
-        let xattrs = (!pairs.is_empty()).then(|| pairs.into_iter().collect());
-        Some(Known { stamp, content, xattrs })
+        Some((!pairs.is_empty()).then(|| pairs.into_iter().collect()))
     }
 
-    /// Returns the place of a file at or behind `from`: that of the one asked for before, when paths come in order.
-    pub(super) fn find(&self, from: usize, path: EntryPath<'_>) -> Result<usize, usize> {
-        if from < self.files && self.is_at(from, path) {
-            return Ok(from);
-        }
-        let (mut low, mut high) = (from.min(self.files), self.files);
+    /// Returns what is known of a file.
+    fn known(&self, place: usize) -> Option<Known> {
+        let record = self.record(place);
+        let mut numbers = Numbers(record);
+        let stamp = numbers.stamp()?;
+        let content = ContentHash(*numbers.0.first_chunk()?);
+        Some(Known { stamp, content, xattrs: self.xattrs(&record[STAMP_BYTES + 32 + 8..])? })
+    }
+
+    /// Returns what is known of the directory at a path.
+    pub(super) fn directory(&self, path: EntryPath<'_>) -> Option<IndexedDirectory<'_>> {
+        let (mut low, mut high) = (0, self.directories);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.path(middle) < path { low = middle + 1 } else { high = middle }
+            if self.directory_path(middle) < path { low = middle + 1 } else { high = middle }
         }
-        if low < self.files && self.is_at(low, path) { Ok(low) } else { Err(low) }
+        let is_it = low < self.directories && self.directory_path(low) == path;
+        is_it.then(|| IndexedDirectory { index: self, place: low, files: self.files_of(low) })
     }
 
     /// Returns the digests of selections.
     pub(super) fn selections(&self) -> Vec<Selected> {
-        let start = HEADER_BYTES + self.files * FILE_BYTES;
+        let start = self.selections_start();
         let end = start + self.selections * SELECTION_BYTES;
         let records = self.bytes.get(start..end).unwrap_or_default().chunks_exact(SELECTION_BYTES);
         let selected = |record: &[u8]| {
@@ -147,33 +198,33 @@ impl Index {
         records.filter_map(selected).collect()
     }
 
-    /// Returns the bytes of an index of the files of `self` that are kept, by their places, and of `fresh`, which win. `None` means that there is too much for one.
-    pub(super) fn encode(
-        &self,
-        keeps: impl Fn(usize) -> bool,
-        fresh: &BTreeMap<EntryPathBuf, Known>,
-        selections: &[Selected],
-    ) -> Option<Vec<u8>> {
+    /// Returns the bytes of an index of the directories and files of `self` that are kept, and of what is `fresh`, which wins. `None` means that there is too much for one.
+    pub(super) fn encode(&self, keeps: &Kept<'_>, fresh: &Fresh, selections: &[Selected]) -> Option<Vec<u8>> {
         let selections = &selections[..selections.len().min(SELECTIONS_MAX)];
-        let mut out =
-            Encoder { records: Vec::with_capacity((self.files + fresh.len()) * FILE_BYTES), ..Encoder::default() };
+        let mut out = Encoder::default();
+        out.files.reserve((self.files + fresh.files.len()) * FILE_BYTES);
         let mut place = 0;
-        for (path, known) in fresh {
-            let until = self.find(place, path.as_path());
-            self.copy(place..until.unwrap_or_else(|place| place), &keeps, &mut out)?;
-            place = until.map_or_else(|place| place, |place| place + 1);
-            out.put(path.as_path(), known)?;
+        for (path, news) in fresh.by_directory() {
+            while place < self.directories && self.directory_path(place) < path {
+                self.merge(Some(place), self.directory_path(place), &News::default(), keeps, &mut out)?;
+                place += 1;
+            }
+            let old = (place < self.directories && self.directory_path(place) == path).then_some(place);
+            self.merge(old, path, &news, keeps, &mut out)?;
+            place += usize::from(old.is_some());
         }
-        self.copy(place..self.files, &keeps, &mut out)?;
-        let files = out.records.len() / FILE_BYTES;
-        if files > FILES_MAX {
+        for place in place..self.directories {
+            self.merge(Some(place), self.directory_path(place), &News::default(), keeps, &mut out)?;
+        }
+        let counts =
+            [out.directories.len() / DIRECTORY_BYTES, out.files.len() / FILE_BYTES, selections.len(), out.names.len()];
+        if counts[1] > FILES_MAX {
             return None;
         }
         let mut bytes = [MAGIC.as_slice(), &[0; 32]].concat();
-        for count in [files, selections.len(), out.names.len()] {
-            bytes.extend_from_slice(&(count as u64).to_le_bytes());
-        }
-        bytes.extend_from_slice(&out.records);
+        counts.iter().for_each(|count| bytes.extend_from_slice(&(*count as u64).to_le_bytes()));
+        bytes.extend_from_slice(&out.directories);
+        bytes.extend_from_slice(&out.files);
         for Selected { key, scope, digest } in selections {
             bytes.extend_from_slice(key.as_bytes());
             bytes.extend_from_slice(&scope.0);
@@ -185,54 +236,189 @@ impl Index {
         Some(bytes)
     }
 
-    /// Takes files over as they are.
-    fn copy(&self, places: Range<usize>, keeps: impl Fn(usize) -> bool, out: &mut Encoder) -> Option<()> {
-        for place in places.filter(|place| keeps(*place)) {
-            let record = self.record(place);
-            out.records.extend_from_slice(&record[..88]);
-            out.name(|names| names.extend_from_slice(self.name(&record[88..96])))?;
-            out.name(|names| names.extend_from_slice(self.name(&record[96..104])))?;
+    /// Writes one directory: what is new of it, and what is kept.
+    fn merge(
+        &self,
+        old: Option<usize>,
+        path: EntryPath<'_>,
+        news: &News<'_>,
+        keeps: &Kept<'_>,
+        out: &mut Encoder,
+    ) -> Option<()> {
+        let first = out.files.len() / FILE_BYTES;
+        let mut kept = old.map_or(0..0, |place| self.files_of(place)).filter(|place| (keeps.file)(*place)).peekable();
+        for (name, known) in &news.files {
+            while let Some(place) = kept.next_if(|place| self.file_name(*place) < *name) {
+                self.copy_file(place, out)?;
+            }
+            kept.next_if(|place| self.file_name(*place) == *name);
+            out.file(name, known)?;
+        }
+        for place in kept {
+            self.copy_file(place, out)?;
+        }
+        let files = out.files.len() / FILE_BYTES - first;
+        let (start, old) = (out.directories.len(), old.filter(|place| (keeps.directory)(*place)));
+        match (news.directory, old) {
+            (Some(known), _) => {
+                out.directories.extend_from_slice(&known.stamp.bytes());
+                let (path, list) = (out.name(path.as_bytes())?, out.name(known.list.as_bytes())?);
+                let xattrs = out.xattrs(known.xattrs.as_ref())?;
+                out.directories.extend_from_slice(&[path, xattrs, list].concat());
+            }
+            (None, Some(old)) => {
+                let record = self.directory_record(old);
+                out.directories.extend_from_slice(&record[..STAMP_BYTES]);
+                for at in (STAMP_BYTES..STAMP_BYTES + 3 * 8).step_by(8) {
+                    let name = out.name(self.name(&record[at..]))?;
+                    out.directories.extend_from_slice(&name);
+                }
+            }
+            (None, None) if files == 0 => return Some(()),
+            // A stamp that no directory has: its list is not known.
+            (None, None) => {
+                out.directories.extend_from_slice(&Stamp::default().bytes());
+                let (path, nothing) = (out.name(path.as_bytes())?, out.name(b"")?);
+                out.directories.extend_from_slice(&[path, nothing, nothing].concat());
+            }
+        }
+        out.directories.extend_from_slice(&u32::try_from(first).ok()?.to_le_bytes());
+        out.directories.extend_from_slice(&u32::try_from(files).ok()?.to_le_bytes());
+        debug_assert_eq!(out.directories.len(), start + DIRECTORY_BYTES);
+        Some(())
+    }
+
+    /// Takes a file over as it is.
+    fn copy_file(&self, place: usize, out: &mut Encoder) -> Option<()> {
+        let record = self.record(place);
+        out.files.extend_from_slice(&record[..STAMP_BYTES + 32]);
+        for at in [STAMP_BYTES + 32, STAMP_BYTES + 32 + 8] {
+            let name = out.name(self.name(&record[at..]))?;
+            out.files.extend_from_slice(&name);
         }
         Some(())
     }
 }
 
-/// Files and names of an index in the making.
+impl<'a> IndexedDirectory<'a> {
+    /// Returns the names in it and its attributes, if it still looks as it did then.
+    pub(super) fn list(&self, stamp: &Stamp) -> Option<(List<&'a [u8]>, Option<XattrsBuf>)> {
+        let record = self.index.directory_record(self.place);
+        if stamp.inode == 0 || Numbers(record).stamp()? != *stamp {
+            return None;
+        }
+        let list = List::new(self.index.name(&record[STAMP_BYTES + 2 * 8..]));
+        Some((list, self.index.xattrs(&record[STAMP_BYTES + 8..])?))
+    }
+
+    /// Returns the place of a file in it, if it still looks as it did then, and what is known of it. Names are asked for in order.
+    pub(super) fn file(&mut self, name: &[u8], stamp: &Stamp) -> Option<(usize, Known)> {
+        while !self.files.is_empty() && self.index.file_name(self.files.start) < name {
+            self.files.start += 1;
+        }
+        let place = self.files.clone().next().filter(|place| self.index.file_name(*place) == name)?;
+        let known = self.index.known(place).filter(|known| known.stamp == *stamp)?;
+        Some((place, known))
+    }
+}
+
+/// Which places of an index are kept.
+pub(super) struct Kept<'a> {
+    pub(super) directory: &'a dyn Fn(usize) -> bool,
+    pub(super) file: &'a dyn Fn(usize) -> bool,
+}
+
+/// What an index does not have yet.
+#[derive(Default)]
+pub(super) struct Fresh {
+    pub(super) directories: BTreeMap<EntryPathBuf, KnownDirectory>,
+    pub(super) files: BTreeMap<EntryPathBuf, Known>,
+}
+
+/// What is new of one directory.
+#[derive(Default)]
+struct News<'a> {
+    directory: Option<&'a KnownDirectory>,
+    files: Vec<(&'a [u8], &'a Known)>,
+}
+
+impl Fresh {
+    /// Returns how much there is.
+    pub(super) fn len(&self) -> usize {
+        self.directories.len() + self.files.len()
+    }
+
+    fn by_directory(&self) -> BTreeMap<EntryPath<'_>, News<'_>> {
+        let mut all: BTreeMap<EntryPath<'_>, News<'_>> = BTreeMap::new();
+        for (path, directory) in &self.directories {
+            all.entry(path.as_path()).or_default().directory = Some(directory);
+        }
+        for (path, known) in &self.files {
+            let directory = path.as_path().parent().unwrap_or_default();
+            all.entry(directory).or_default().files.push((path.as_path().name(), known));
+        }
+        all
+    }
+}
+
+/// Directories, files and names of an index in the making.
 #[derive(Default)]
 struct Encoder {
-    records: Vec<u8>,
+    directories: Vec<u8>,
+    files: Vec<u8>,
     names: Vec<u8>,
 }
 
 impl Encoder {
-    fn put(&mut self, path: EntryPath<'_>, known: &Known) -> Option<()> {
-        let Stamp { device, inode, size_bytes, mtime, ctime } = known.stamp;
-        self.records.extend_from_slice(&device.0.to_le_bytes());
-        self.records.extend_from_slice(&device.1.to_le_bytes());
-        self.records.extend_from_slice(&inode.to_le_bytes());
-        self.records.extend_from_slice(&size_bytes.to_le_bytes());
-        for time in [mtime, ctime] {
-            self.records.extend_from_slice(&time.seconds.to_le_bytes());
-            self.records.extend_from_slice(&u64::from(time.nanoseconds).to_le_bytes());
-        }
-        self.records.extend_from_slice(&known.content.0);
-        self.name(|names| names.extend_from_slice(path.as_bytes()))?;
-        self.name(|names| {
-            for (name, value) in known.xattrs.iter().flat_map(|xattrs| xattrs.as_xattrs().iter()) {
-                names.extend_from_slice(&(name.len() as u32).to_le_bytes());
-                names.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                names.extend_from_slice(name);
-                names.extend_from_slice(value);
-            }
-        })
+    fn file(&mut self, name: &[u8], known: &Known) -> Option<()> {
+        self.files.extend_from_slice(&known.stamp.bytes());
+        self.files.extend_from_slice(&known.content.0);
+        let (name, xattrs) = (self.name(name)?, self.xattrs(known.xattrs.as_ref())?);
+        self.files.extend_from_slice(&[name, xattrs].concat());
+        Some(())
     }
 
-    fn name(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> Option<()> {
-        let start = self.names.len();
-        put(&mut self.names);
-        self.records.extend_from_slice(&u32::try_from(start).ok()?.to_le_bytes());
-        self.records.extend_from_slice(&u32::try_from(self.names.len() - start).ok()?.to_le_bytes());
-        Some(())
+    fn xattrs(&mut self, xattrs: Option<&XattrsBuf>) -> Option<[u8; 8]> {
+        let mut bytes = Vec::new();
+        for (name, value) in xattrs.iter().flat_map(|xattrs| xattrs.as_xattrs().iter()) {
+            bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(value);
+        }
+        self.name(&bytes)
+    }
+
+    /// Adds to the names, and returns place and length.
+    fn name(&mut self, name: &[u8]) -> Option<[u8; 8]> {
+        let at = [u32::try_from(self.names.len()).ok()?, u32::try_from(name.len()).ok()?];
+        self.names.extend_from_slice(name);
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&at[0].to_le_bytes());
+        bytes[4..].copy_from_slice(&at[1].to_le_bytes());
+        Some(bytes)
+    }
+}
+
+impl Stamp {
+    fn bytes(&self) -> [u8; STAMP_BYTES] {
+        let mut bytes = [0; STAMP_BYTES];
+        let mut rest = bytes.as_mut_slice();
+        let mut put = |number: &[u8]| {
+            if let Some((place, behind)) = std::mem::take(&mut rest).split_at_mut_checked(number.len()) {
+                place.copy_from_slice(number);
+                rest = behind;
+            }
+        };
+        put(&self.device.0.to_le_bytes());
+        put(&self.device.1.to_le_bytes());
+        put(&self.inode.to_le_bytes());
+        put(&self.size_bytes.to_le_bytes());
+        for time in [self.mtime, self.ctime] {
+            put(&time.seconds.to_le_bytes());
+            put(&u64::from(time.nanoseconds).to_le_bytes());
+        }
+        bytes
     }
 }
 
@@ -279,56 +465,87 @@ impl Numbers<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::list::ListBuilder;
     use super::*;
 
-    fn sample() -> (BTreeMap<EntryPathBuf, Known>, Vec<Selected>) {
-        let known = |inode, xattrs| Known {
-            stamp: Stamp { inode, mtime: Mtime { seconds: -1, nanoseconds: 7 }, ..Stamp::default() },
-            content: ContentHash::of(&[inode as u8]),
-            xattrs,
-        };
-        let path = |text: &str| EntryPathBuf::parse(text.as_bytes().to_vec()).unwrap();
+    fn path(text: &str) -> EntryPathBuf {
+        EntryPathBuf::parse(text.as_bytes().to_vec()).unwrap()
+    }
+
+    fn stamp(inode: u64) -> Stamp {
+        Stamp { inode, mtime: Mtime { seconds: -1, nanoseconds: 7 }, ..Stamp::default() }
+    }
+
+    fn sample() -> (Fresh, Vec<Selected>) {
+        let known = |inode, xattrs| Known { stamp: stamp(inode), content: ContentHash::of(&[inode as u8]), xattrs };
         let xattrs = XattrsBuf::from_iter([("user.a", "1"), ("user.b", "")]);
-        let files = [(path("a"), known(1, None)), (path("a-b"), known(2, Some(xattrs))), (path("a/c"), known(3, None))];
+        let files = [
+            (path("a"), known(1, None)),
+            (path("d"), known(2, Some(xattrs.clone()))),
+            (path("d-e/b"), known(3, None)),
+            (path("d-e/c"), known(4, None)),
+        ];
+        let mut list = ListBuilder::default();
+        list.push(rustix::fs::FileType::RegularFile, c"b");
+        list.push(rustix::fs::FileType::Unknown, c"c");
+        let directory = KnownDirectory { stamp: stamp(9), xattrs: Some(xattrs), list: list.finish() };
         let selected =
             Selected { key: Digest::of(b"key"), scope: ContentHash::of(b"scope"), digest: Digest::of(b"digest") };
-        (files.into(), vec![selected])
+        let fresh = Fresh { directories: [(path("d-e"), directory)].into(), files: files.into() };
+        (fresh, vec![selected])
+    }
+
+    const ALL: Kept<'static> = Kept { directory: &|_| true, file: &|_| true };
+
+    fn find(index: &Index, path: EntryPath<'_>, stamp: &Stamp) -> Option<(usize, Known)> {
+        index.directory(path.parent().unwrap())?.file(path.name(), stamp)
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let (files, selections) = sample();
-        let index = Index::load(Index::default().encode(|_| true, &files, &selections).unwrap());
-        assert_eq!((index.len(), index.selections()), (3, selections));
-        let mut next = 0;
-        for (path, known) in &files {
-            let place = index.find(next, path.as_path()).unwrap();
-            assert_eq!(index.known(place).as_ref(), Some(known));
-            assert_eq!(index.find(0, path.as_path()), Ok(place));
-            next = place + 1;
+        let (fresh, selections) = sample();
+        let index = Index::load(Index::default().encode(&ALL, &fresh, &selections).unwrap());
+        assert_eq!((index.directories(), index.len(), index.selections()), (2, 4, selections));
+        for (path, known) in &fresh.files {
+            assert_eq!(find(&index, path.as_path(), &known.stamp).map(|found| found.1).as_ref(), Some(known));
+            assert_eq!(find(&index, path.as_path(), &stamp(77)), None);
         }
-        let other = EntryPathBuf::parse(b"a/b".to_vec()).unwrap();
-        assert_eq!(index.find(0, other.as_path()), Err(1));
+        assert_eq!(find(&index, path("d-e/bb").as_path(), &stamp(3)), None);
+        assert!(index.directory(path("d").as_path()).is_none());
+        let directory = &fresh.directories[&path("d-e")];
+        let (list, xattrs) = index.directory(path("d-e").as_path()).unwrap().list(&directory.stamp).unwrap();
+        assert_eq!((list.as_bytes(), &xattrs), (directory.list.as_bytes(), &directory.xattrs));
+        assert!(index.directory(path("d-e").as_path()).unwrap().list(&stamp(1)).is_none());
+        // Its list is not known, whatever it looks like.
+        assert!(index.directory(EntryPath::ROOT).unwrap().list(&stamp(0)).is_none());
     }
 
     #[test]
     fn what_is_new_comes_among_what_is_kept() {
-        let (mut files, selections) = sample();
-        let index = Index::load(Index::default().encode(|_| true, &files, &selections).unwrap());
-        let path = |text: &str| EntryPathBuf::parse(text.as_bytes().to_vec()).unwrap();
-        let known = Known { content: ContentHash::of(b"new"), ..files[&path("a")].clone() };
-        let fresh = [(path("a"), known.clone()), (path("a/b"), known.clone()), (path("z"), known)];
-        // The last one, `a-b`, is gone.
-        let merged = index.encode(|place| place != 2, &fresh.clone().into(), &[]).unwrap();
-        files.remove(&path("a-b"));
-        files.extend(fresh);
-        assert_eq!(merged, Index::default().encode(|_| true, &files, &[]).unwrap());
+        let (mut fresh, selections) = sample();
+        let index = Index::load(Index::default().encode(&ALL, &fresh, &selections).unwrap());
+        let known = Known { content: ContentHash::of(b"new"), ..fresh.files[&path("a")].clone() };
+        let directory = KnownDirectory { stamp: stamp(10), ..fresh.directories[&path("d-e")].clone() };
+        let news = Fresh {
+            directories: [(path("b"), directory.clone()), (path("d-e"), directory)].into(),
+            files: [(path("a"), known.clone()), (path("d-e/bb"), known.clone()), (path("z/z"), known)].into(),
+        };
+        // The second one, `d`, is gone.
+        let merged = index.encode(&Kept { file: &|place| place != 1, ..ALL }, &news, &[]).unwrap();
+        fresh.files.remove(&path("d"));
+        fresh.files.extend(news.files);
+        fresh.directories.extend(news.directories);
+        assert_eq!(merged, Index::default().encode(&ALL, &fresh, &[]).unwrap());
+        // Nothing is left of a directory that is gone.
+        let nothing = Kept { directory: &|_| false, file: &|_| false };
+        let empty = Index::load(index.encode(&nothing, &Fresh::default(), &[]).unwrap());
+        assert_eq!((empty.directories(), empty.len()), (0, 0));
     }
 
     #[test]
     fn what_is_damaged_is_nothing() {
-        let (files, selections) = sample();
-        let bytes = Index::default().encode(|_| true, &files, &selections).unwrap();
+        let (fresh, selections) = sample();
+        let bytes = Index::default().encode(&ALL, &fresh, &selections).unwrap();
         for place in (0..bytes.len()).step_by(7) {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;

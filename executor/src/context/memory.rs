@@ -1,16 +1,18 @@
 //! What a build knows of a directory: what the builds before remembered, and what it read itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use layer::{ContentHash, EntryPathBuf, KindBuf};
 use oci::Digest;
 use store::{Store, StoreError};
 
-use super::index::{Index, Known, Selected};
+use super::index::{Fresh, Index, Kept, Known, Selected};
 use super::seen::Seen;
+use super::walk::Look;
 
-/// As many files, and bytes of them, are read again sooner than an index is written.
+/// As many files and directories, and bytes of files, are read again sooner than an index is written.
 const REREAD_FILES_MAX: usize = 64;
 const REREAD_BYTES_MAX: u64 = 16 << 20;
 
@@ -18,14 +20,16 @@ const REREAD_BYTES_MAX: u64 = 16 << 20;
 pub(super) struct Memory {
     directory: PathBuf,
     /// Read when it is needed first.
-    index: Option<Index>,
+    index: Option<Arc<Index>>,
     selections: Vec<Selected>,
-    /// Files that were read by this build.
-    fresh: BTreeMap<EntryPathBuf, Known>,
-    /// Those of them that may change without a trace.
+    /// Files and directories that were read by this build.
+    fresh: Fresh,
+    /// The files among them that may change without a trace.
     racy: BTreeSet<EntryPathBuf>,
-    /// Which files of the index were seen.
+    /// Which files of the index are as they were.
     used: Vec<bool>,
+    /// The same for directories.
+    used_directories: Vec<bool>,
     saw_all: bool,
     has_new_selections: bool,
 }
@@ -37,36 +41,50 @@ impl Memory {
             directory,
             index: None,
             selections: Vec::new(),
-            fresh: BTreeMap::new(),
+            fresh: Fresh::default(),
             racy: BTreeSet::new(),
             used: Vec::new(),
+            used_directories: Vec::new(),
             saw_all: false,
             has_new_selections: false,
         }
     }
 
-    /// Fills in the hashes of files that are known, and returns the others. `seen` is sorted.
-    pub(super) fn recall<'s>(&mut self, store: &Store, seen: &'s mut [Seen]) -> Vec<&'s mut Seen> {
+    /// Returns what the builds before remembered.
+    pub(super) fn index(&mut self, store: &Store) -> Arc<Index> {
         let index = self.index.get_or_insert_with(|| {
             let index = Index::load(store.read_context_index(&self.directory).unwrap_or_default());
-            (self.selections, self.used) = (index.selections(), vec![false; index.len()]);
-            index
+            self.selections = index.selections();
+            (self.used, self.used_directories) = (vec![false; index.len()], vec![false; index.directories()]);
+            Arc::new(index)
         });
-        let (mut unknown, mut place) = (Vec::new(), 0);
+        index.clone()
+    }
+
+    /// Notes what a look at the directory found of directories.
+    pub(super) fn saw(&mut self, look: &mut Look) {
+        for place in look.known_directories.drain(..) {
+            if let Some(used) = self.used_directories.get_mut(place) {
+                *used = true;
+            }
+        }
+        self.fresh.directories.extend(look.fresh_directories.drain(..));
+    }
+
+    /// Returns the files whose hashes are not known, and fills in those that this build read before.
+    pub(super) fn recall<'s>(&mut self, seen: &'s mut [Seen]) -> Vec<&'s mut Seen> {
+        let mut unknown = Vec::new();
         for file in seen {
             let KindBuf::File { content, .. } = &mut file.kind else { continue };
+            if let Some(used) = file.place.and_then(|place| self.used.get_mut(place as usize)) {
+                *used = true;
+                continue;
+            }
             if file.is_socket {
                 continue;
             }
-            let found = index.find(place, file.path.as_path());
-            place = found.map_or_else(|place| place, |place| place + 1);
-            if let Ok(place) = found {
-                self.used[place] = true;
-            }
-            let fresh = self.fresh.get(&file.path).cloned();
-            let known = fresh.or_else(|| index.known(found.ok()?)).filter(|known| known.stamp == file.stamp);
-            match known {
-                Some(known) => (*content, file.xattrs) = (known.content, known.xattrs),
+            match self.fresh.files.get(&file.path).filter(|known| known.stamp == file.stamp) {
+                Some(known) => (*content, file.xattrs) = (known.content, known.xattrs.clone()),
                 None => unknown.push(file),
             }
         }
@@ -80,7 +98,7 @@ impl Memory {
         } else {
             self.racy.insert(path.clone());
         }
-        self.fresh.insert(path, known);
+        self.fresh.files.insert(path, known);
     }
 
     /// Notes that all there is was looked at: what was not seen is gone.
@@ -104,27 +122,49 @@ impl Memory {
     pub(super) fn forget(&mut self) {
         let directory = std::mem::take(&mut self.directory);
         // An index that is empty is not read again from the store.
-        *self = Self { index: Some(Index::default()), ..Self::new(directory) };
+        *self = Self { index: Some(Arc::default()), ..Self::new(directory) };
     }
 
     /// Returns the files that were read, and not known before.
     #[cfg(test)]
     pub(super) fn were_read(&self) -> String {
-        self.fresh.keys().map(|path| path.to_string().trim_start_matches('/').to_owned()).collect::<Vec<_>>().join(" ")
+        self.fresh
+            .files
+            .keys()
+            .map(|path| path.to_string().trim_start_matches('/').to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Makes it worth being written down.
+    #[cfg(test)]
+    pub(super) fn has_news(&mut self) {
+        self.has_new_selections = true;
+    }
+
+    /// Returns how many directories had the names that they had before.
+    #[cfg(test)]
+    pub(super) fn known_directories(&self) -> usize {
+        self.used_directories.iter().filter(|is_used| **is_used).count()
     }
 
     /// Writes it down, unless that costs more than it saves.
     pub(super) fn save(&mut self, store: &Store) -> Result<(), StoreError> {
         let Some(index) = &self.index else { return Ok(()) };
-        self.fresh.retain(|path, known| !self.racy.contains(path) && known.stamp.inode != 0);
-        let bytes: u64 = self.fresh.values().map(|known| known.stamp.size_bytes).sum();
+        self.fresh.files.retain(|path, known| !self.racy.contains(path) && known.stamp.inode != 0);
+        let bytes: u64 = self.fresh.files.values().map(|known| known.stamp.size_bytes).sum();
         let is_little = self.fresh.len() <= REREAD_FILES_MAX && bytes <= REREAD_BYTES_MAX;
         // A first index is always worth it if it holds anything.
-        if !self.has_new_selections && (is_little && index.len() > 0 || self.fresh.is_empty()) {
+        let is_first = index.len() == 0 && index.directories() == 0;
+        if !self.has_new_selections && (is_little && !is_first || self.fresh.len() == 0) {
             return Ok(());
         }
-        let keeps = |place: usize| !self.saw_all || self.used.get(place) == Some(&true);
-        match index.encode(keeps, &self.fresh, &self.selections) {
+        let is_used = |used: &[bool], place: usize| !self.saw_all || used.get(place) == Some(&true);
+        let keeps = Kept {
+            directory: &|place| is_used(&self.used_directories, place),
+            file: &|place| is_used(&self.used, place),
+        };
+        match index.encode(&keeps, &self.fresh, &self.selections) {
             Some(bytes) => store.write_context_index(&self.directory, &bytes),
             None => Ok(()),
         }

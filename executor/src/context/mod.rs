@@ -1,6 +1,6 @@
 //! A directory of this machine as a source: scanned in place, as far as a step can see it, and read as if it were a layer.
 //!
-//! What was read is remembered in the store, so that the next build reads only what changed. A file counts as unchanged if device, inode, size, time of modification
+//! What was read is remembered in the store, so that the next build reads only what changed; the names in a directory too. A file or directory counts as unchanged if device, inode, size, time of modification
 //! and time of change are what they were, and if they were so long enough before it was read that another write would have left another time (as git does; a program
 //! that writes through a memory map can hide from this until the kernel writes the page back, and hides from git too).
 //!
@@ -10,6 +10,7 @@
 //! Memory: about 400 bytes and its path twice for each file in the scope of a step; files are read in pieces of at most 4 MiB for each thread.
 
 mod index;
+mod list;
 mod memory;
 mod scan;
 mod scope;
@@ -41,7 +42,7 @@ pub(crate) use scan::Scan;
 use scope::Scope;
 use seen::{Seen, Stamp};
 pub use survey::{HiddenFile, TakenFile};
-use walk::{is_gone, walk, xattrs};
+use walk::{Walker, is_gone, xattrs};
 
 /// How often a file is read again that changes while it is read, and a tree looked at again whose files go away.
 const ATTEMPTS_MAX: usize = 3;
@@ -90,7 +91,7 @@ impl Context {
         for attempt in 1..=ATTEMPTS_MAX {
             let mut scope = Scope::of(selection);
             let began = clock();
-            let mut seen = walk(&self.root, &self.tree, &self.ignore, &mut scope)?;
+            let mut seen = self.look(&mut scope, began)?;
             let hashed = match self.hash(&mut seen, began) {
                 // Files come and go all the time: those that are gone are left out.
                 Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => self.hash_what_stays(&mut seen, began),
@@ -108,6 +109,15 @@ impl Context {
             }
         }
         Err(ExecError::ContextChanges { path: gone })
+    }
+
+    /// Goes through the directory, with what builds before remembered.
+    fn look(&self, scope: &mut Scope, began: Mtime) -> Result<Vec<Seen>, ExecError> {
+        let index = self.memory().index(&self.store);
+        let walker = Walker { root: &self.root, tree: &self.tree, ignore: &self.ignore, index: &index, began };
+        let mut look = walker.walk(scope)?;
+        self.memory().saw(&mut look);
+        Ok(look.seen)
     }
 
     /// Returns the digest of what `selection` names in a scan: as it was computed before for the same files, else by `compute`.
@@ -158,7 +168,7 @@ impl Context {
 
     /// Finds out the hashes of files: from memory, else by reading them on all cores.
     fn hash(&self, seen: &mut [Seen], began: Mtime) -> Result<(), LookError> {
-        let mut unknown = self.memory().recall(&self.store, seen);
+        let mut unknown = self.memory().recall(seen);
         unknown.par_iter_mut().try_for_each(|file| self.read(file))?;
         let mut memory = self.memory();
         for file in unknown {
@@ -172,7 +182,7 @@ impl Context {
 
     /// The same for a directory whose files come and go faster than they can be read: those that are gone are taken out.
     fn hash_what_stays(&self, seen: &mut Vec<Seen>, began: Mtime) -> Result<(), LookError> {
-        for file in self.memory().recall(&self.store, seen) {
+        for file in self.memory().recall(seen) {
             match self.read(file) {
                 Err(LookError::Gone(_)) => file.is_gone = true,
                 read => read?,

@@ -8,11 +8,16 @@ use layer::{
     Tree, Xattrs,
 };
 
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSlice;
+
 use super::seen::Seen;
 use crate::ExecError;
 
 /// Stands for the content of what has none.
 const NO_CONTENT: ContentHash = ContentHash([0; 32]);
+/// How many files a core takes at once for the fingerprint, which is one of such parts.
+const FINGERPRINT_FILES: usize = 4096;
 
 /// What a step can see of a directory.
 pub(crate) struct Scan {
@@ -44,35 +49,43 @@ impl Scan {
 
     /// Returns a hash of everything about the files but their times.
     pub(super) fn fingerprint(&self) -> ContentHash {
-        let mut bytes = Vec::with_capacity(self.seen.len() * 96);
         let links = Links::of(&self.seen);
-        for (place, file) in self.seen.iter().enumerate() {
-            let path = file.path.as_path().as_bytes();
-            bytes.extend_from_slice(&(path.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(path);
-            bytes.extend_from_slice(&file.mode.to_le_bytes());
-            let device = |device: Device| (u64::from(device.major) << 32) | u64::from(device.minor);
-            let (tag, number, content) = match (links.first(place), &file.kind) {
-                (Some(first), _) => (1, first as u64, NO_CONTENT),
-                (None, KindBuf::File { size_bytes, content }) => (2, *size_bytes, *content),
-                (None, KindBuf::Symlink { target }) => (3, target.len() as u64, ContentHash::of(target)),
-                (None, KindBuf::CharDevice(at)) => (4, device(*at), NO_CONTENT),
-                (None, KindBuf::BlockDevice(at)) => (5, device(*at), NO_CONTENT),
-                (None, KindBuf::Fifo) => (6, 0, NO_CONTENT),
-                (None, _) => (7, 0, NO_CONTENT),
-            };
-            bytes.push(tag);
-            bytes.extend_from_slice(&u64::to_le_bytes(number));
-            bytes.extend_from_slice(&content.0);
-            let xattrs = file.xattrs.as_ref().map_or(Xattrs::EMPTY, |xattrs| xattrs.as_xattrs());
-            bytes.extend_from_slice(&(xattrs.iter().count() as u64).to_le_bytes());
-            for text in xattrs.iter().flat_map(|(name, value)| [name, value]) {
-                bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-                bytes.extend_from_slice(text);
-            }
-        }
-        ContentHash::of(&bytes)
+        let hash =
+            |(part, files): (usize, &[Seen])| ContentHash::of(&encode(part * FINGERPRINT_FILES, files, &links)).0;
+        let parts: Vec<[u8; 32]> = self.seen.par_chunks(FINGERPRINT_FILES).enumerate().map(hash).collect();
+        ContentHash::of(parts.as_flattened())
     }
+}
+
+/// Returns everything about files but their times; the first of them is at `start` among all.
+fn encode(start: usize, files: &[Seen], links: &Links) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(files.len() * 96);
+    for (place, file) in files.iter().enumerate() {
+        let path = file.path.as_path().as_bytes();
+        bytes.extend_from_slice(&(path.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(path);
+        bytes.extend_from_slice(&file.mode.to_le_bytes());
+        let device = |device: Device| (u64::from(device.major) << 32) | u64::from(device.minor);
+        let (tag, number, content) = match (links.first(start + place), &file.kind) {
+            (Some(first), _) => (1, first as u64, NO_CONTENT),
+            (None, KindBuf::File { size_bytes, content }) => (2, *size_bytes, *content),
+            (None, KindBuf::Symlink { target }) => (3, target.len() as u64, ContentHash::of(target)),
+            (None, KindBuf::CharDevice(at)) => (4, device(*at), NO_CONTENT),
+            (None, KindBuf::BlockDevice(at)) => (5, device(*at), NO_CONTENT),
+            (None, KindBuf::Fifo) => (6, 0, NO_CONTENT),
+            (None, _) => (7, 0, NO_CONTENT),
+        };
+        bytes.push(tag);
+        bytes.extend_from_slice(&u64::to_le_bytes(number));
+        bytes.extend_from_slice(&content.0);
+        let xattrs = file.xattrs.as_ref().map_or(Xattrs::EMPTY, |xattrs| xattrs.as_xattrs());
+        bytes.extend_from_slice(&(xattrs.iter().count() as u64).to_le_bytes());
+        for text in xattrs.iter().flat_map(|(name, value)| [name, value]) {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text);
+        }
+    }
+    bytes
 }
 
 fn list(seen: &[Seen]) -> Result<Entries, ExecError> {

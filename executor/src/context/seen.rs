@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) stamp: Stamp,
     /// Whether the file has other names too.
     pub(super) is_linked: bool,
+    /// The place in the index of the builds before at which the hash of its content stands.
+    pub(super) place: Option<u32>,
     /// Whether it is a socket, which nobody can read.
     pub(super) is_socket: bool,
     /// Whether it went away before it could be read.
@@ -51,6 +53,8 @@ impl Stamp {
 
     /// Tells whether a file that has this stamp after `began` was not written after `began`.
     ///
+    /// The same holds for a directory and the names in it.
+    ///
     /// One that changed so short before that another change could have left the same stamp is racy, as git calls it: its content is read again the next time.
     pub(super) fn is_settled(&self, began: Mtime) -> bool {
         let is_coarse = self.mtime.nanoseconds == 0 && self.ctime.nanoseconds == 0;
@@ -82,7 +86,8 @@ impl Seen {
         let is_linked = stat.stx_nlink > 1 && matches!(kind, KindBuf::File { .. });
         let mode = stat.stx_mode & layer::entry::MODE_BITS;
         let is_socket = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket;
-        Self { path, kind, mode, xattrs: None, stamp: Stamp::of(stat), is_linked, is_socket, is_gone: false, counts }
+        let stamp = Stamp::of(stat);
+        Self { path, kind, mode, xattrs: None, stamp, is_linked, place: None, is_socket, is_gone: false, counts }
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! **Invariant:** looks at names and attributes; no file is read.
 
-use layer::Kind;
+use layer::{Kind, Mtime};
 use llb::Selection;
 use llb::pattern::{Ignore, Verdict};
 
+use super::index::Index;
 use super::scan::Scan;
 use super::scope::Scope;
 use super::seen::Seen;
-use super::walk::walk;
+use super::walk::Walker;
 use super::{Context, KindBuf};
 use crate::ExecError;
 use crate::executor::select_error;
@@ -45,7 +46,7 @@ impl Context {
     /// Returns the files that a step takes through `selection`, sorted.
     pub fn taken(&self, selection: Option<&Selection>) -> Result<Vec<TakenFile>, ExecError> {
         let mut scope = Scope::of(selection);
-        let scan = Scan::new(self.tree.clone(), walk(&self.root, &self.tree, &self.ignore, &mut scope)?);
+        let scan = Scan::new(self.tree.clone(), self.survey(&self.ignore, &mut scope)?);
         let stack = scan.stack()?;
         let mut taken = Vec::new();
         let mut take = |found: layer::Found<'_>| {
@@ -84,7 +85,7 @@ impl Context {
         if self.ignore.is_empty() {
             return Ok(Vec::new());
         }
-        let all = walk(&self.root, &self.tree, &Ignore::default(), &mut Scope::of(None))?;
+        let all = self.survey(&Ignore::default(), &mut Scope::of(None))?;
         let mut hidden: Vec<HiddenFile> = Vec::new();
         // The directories that the walk is in, with what the ignore file says of each.
         let mut open: Vec<(&Seen, Verdict)> = Vec::new();
@@ -111,6 +112,12 @@ impl Context {
             }
         }
         Ok(hidden)
+    }
+
+    fn survey(&self, ignore: &Ignore, scope: &mut Scope) -> Result<Vec<Seen>, ExecError> {
+        let began = Mtime { seconds: 0, nanoseconds: 0 };
+        let walker = Walker { root: &self.root, tree: &self.tree, ignore, index: &Index::default(), began };
+        Ok(walker.walk(scope)?.seen)
     }
 }
 

@@ -10,15 +10,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use layer::{EntryPathBuf, KindBuf, Tree, XattrsBuf};
+use layer::{EntryPathBuf, KindBuf, Mtime, Tree, XattrsBuf};
 use llb::pattern::{Ignore, Verdict};
 use rustix::fs::{
     AtFlags, FileType, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, flistxattr_query, readlinkat, statx,
 };
 use rustix::io::Errno;
 
+use super::index::{Index, IndexedDirectory, KnownDirectory};
+use super::list::{List, ListBuilder};
 use super::scope::{Place, Reach, Scope};
-use super::seen::{Seen, kind_of};
+use super::seen::{Seen, Stamp, kind_of};
 use crate::ExecError;
 
 /// The longest list of attribute names, and the longest value, that the kernel gives.
@@ -26,43 +28,79 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 /// How much of a directory's list is read at once.
 const LIST_BYTES: usize = 32 << 10;
 
-/// Returns what is in the scope, sorted by path.
-pub(super) fn walk(root: &Path, tree: &Tree, ignore: &Ignore, scope: &mut Scope) -> Result<Vec<Seen>, ExecError> {
-    loop {
-        let walker = Walker { root, tree, ignore, scope, read: Mutex::default(), leads: Mutex::default() };
-        let itself = walker.root()?;
-        let start = Pending { path: EntryPathBuf::default(), reach: scope.root(), verdict: Verdict::default() };
-        let failed = Mutex::new(None);
-        // The first one here: most contexts have few directories, and starting the other threads takes longer than reading it.
-        let below = walker.read(start)?;
-        if !below.is_empty() {
-            rayon::scope(|threads| {
-                below.into_iter().for_each(|pending| {
-                    threads.spawn(|threads| walker.directory(threads, pending, &failed));
+/// File systems that give a directory another time whenever a name in it comes, goes or means another file, by their magic numbers (statfs(2), linux/magic.h). What a network
+/// or a program serves may do otherwise.
+const KEEPS_TIMES: [u64; 8] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x0102_1994, // tmpfs
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0x794c_7630, // overlayfs, whose directories have the times of their uppermost ones
+];
+
+/// Goes through a directory tree.
+#[derive(Clone, Copy)]
+pub(super) struct Walker<'a> {
+    pub(super) root: &'a Path,
+    pub(super) tree: &'a Tree,
+    pub(super) ignore: &'a Ignore,
+    /// What builds before remembered.
+    pub(super) index: &'a Index,
+    /// When the build began to look.
+    pub(super) began: Mtime,
+}
+
+/// What a walk found.
+pub(super) struct Look {
+    /// What is in the scope, sorted by path.
+    pub(super) seen: Vec<Seen>,
+    /// The places of the directories in the index that have the names that they had.
+    pub(super) known_directories: Vec<usize>,
+    /// The others, with the names in them.
+    pub(super) fresh_directories: Vec<(EntryPathBuf, KnownDirectory)>,
+}
+
+impl Walker<'_> {
+    /// Returns what is in the scope, which becomes wider when links lead out of it.
+    pub(super) fn walk(&self, scope: &mut Scope) -> Result<Look, ExecError> {
+        loop {
+            let walk = Walk { walker: *self, scope, read: Mutex::default(), leads: Mutex::default() };
+            let itself = walk.root()?;
+            let start = Pending { path: EntryPathBuf::default(), reach: scope.root(), verdict: Verdict::default() };
+            let failed = Mutex::new(None);
+            // The first one here: most contexts have few directories, and starting the other threads takes longer than reading it.
+            let below = walk.read(start)?;
+            if !below.is_empty() {
+                rayon::scope(|threads| {
+                    below.into_iter().for_each(|pending| {
+                        threads.spawn(|threads| walk.directory(threads, pending, &failed));
+                    });
                 });
-            });
-        }
-        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let read = walker.read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut leads = walker.leads.into_inner().unwrap_or_else(PoisonError::into_inner);
-        leads.sort_by(|one, other| (&one.directory, &one.target).cmp(&(&other.directory, &other.target)));
-        let mut follows = false;
-        for lead in leads {
-            follows |= scope.follow(&lead.reach, lead.directory.as_path().as_bytes(), &lead.target);
-        }
-        // A link leads to something that was not in the scope before: look again. Links are few, and what was read once is not read again.
-        if !follows {
-            return Ok(in_order(itself, read));
+            }
+            if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error);
+            }
+            let read = walk.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut leads = walk.leads.into_inner().unwrap_or_else(PoisonError::into_inner);
+            leads.sort_by(|one, other| (&one.directory, &one.target).cmp(&(&other.directory, &other.target)));
+            let mut follows = false;
+            for lead in leads {
+                follows |= scope.follow(&lead.reach, lead.directory.as_path().as_bytes(), &lead.target);
+            }
+            // A link leads to something that was not in the scope before: look again. Links are few, and what was read once is not read again.
+            if !follows {
+                return Ok(in_order(itself, read));
+            }
         }
     }
 }
 
-struct Walker<'a> {
-    root: &'a Path,
-    tree: &'a Tree,
-    ignore: &'a Ignore,
+/// A walk through what is in a scope now.
+struct Walk<'a> {
+    walker: Walker<'a>,
     scope: &'a Scope,
     /// The directories that were read, with what is in them.
     read: Mutex<HashMap<EntryPathBuf, Listed>>,
@@ -74,6 +112,10 @@ struct Walker<'a> {
 struct Listed {
     xattrs: Option<XattrsBuf>,
     children: Vec<Seen>,
+    /// Its place in the index, if its names are those.
+    place: Option<usize>,
+    /// What to remember of it.
+    fresh: Option<KnownDirectory>,
 }
 
 struct Lead {
@@ -89,16 +131,10 @@ struct Pending {
     verdict: Verdict,
 }
 
-/// A name in a directory, and what is there as far as the list says it.
-struct Name {
-    start: usize,
-    kind: FileType,
-}
-
-impl<'a> Walker<'a> {
+impl Walk<'_> {
     fn root(&self) -> Result<Seen, ExecError> {
         let path = EntryPathBuf::default();
-        let stat = self.stat(self.tree, c"", &path)?;
+        let stat = self.stat(self.walker.tree, c"", &path)?;
         Ok(Seen::new(path, KindBuf::Directory { opaque: false }, &stat, true))
     }
 
@@ -120,19 +156,31 @@ impl<'a> Walker<'a> {
     }
 
     fn read(&self, pending: Pending) -> Result<Vec<Pending>, ExecError> {
-        let directory = match self.tree.open_directory(pending.path.as_path()) {
+        let directory = match self.walker.tree.open_directory(pending.path.as_path()) {
             Ok(directory) => directory,
             // Somebody removed it, or put something else in its place.
             Err(error) if is_gone(&error) => return Ok(Vec::new()),
             Err(error) => return Err(self.error("open", &pending.path)(error)),
         };
-        let (names, kinds) = self.names(&directory, &pending.path)?;
-        let (mut children, mut below) = (Vec::with_capacity(kinds.len()), Vec::new());
-        for name in kinds {
-            let text = CStr::from_bytes_until_nul(&names[name.start..]).unwrap_or_default();
-            self.visit(&directory, &pending, (text, name.kind), &mut children, &mut below)?;
-        }
-        let listed = Listed { xattrs: xattrs(&directory), children };
+        let stamp = Stamp::of(&self.stat(&directory, c"", &pending.path)?);
+        let mut indexed = self.walker.index.directory(pending.path.as_path());
+        let (mut children, mut below) = (Vec::new(), Vec::new());
+        let listed = if let Some((list, xattrs)) = indexed.as_ref().and_then(|it| it.list(&stamp)) {
+            let place = indexed.as_ref().map(|it| it.place);
+            for name in list.iter() {
+                self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
+            }
+            Listed { xattrs, children, place, fresh: None }
+        } else {
+            let list = self.list(&directory, &pending.path)?;
+            for name in list.iter() {
+                self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
+            }
+            let xattrs = xattrs(&directory);
+            let is_kept = stamp.is_settled(self.walker.began) && keeps_times(&directory);
+            let fresh = is_kept.then(|| KnownDirectory { stamp, xattrs: xattrs.clone(), list });
+            Listed { xattrs, children, place: None, fresh }
+        };
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(pending.path, listed);
         Ok(below)
     }
@@ -143,6 +191,7 @@ impl<'a> Walker<'a> {
         directory: &OwnedFd,
         above: &Pending,
         (name, listed): (&CStr, FileType),
+        indexed: &mut Option<IndexedDirectory<'_>>,
         children: &mut Vec<Seen>,
         below: &mut Vec<Pending>,
     ) -> Result<(), ExecError> {
@@ -153,7 +202,7 @@ impl<'a> Walker<'a> {
         };
         // A name that the list cannot hold is too long for any layer.
         let Ok(path) = above.path.as_path().child(name.to_bytes()) else { return Ok(()) };
-        let verdict = self.ignore.below(above.verdict, &String::from_utf8_lossy(path.as_path().as_bytes()));
+        let verdict = self.walker.ignore.below(above.verdict, &String::from_utf8_lossy(path.as_path().as_bytes()));
         // Nothing more is asked about what is left out anyway.
         if verdict.is_ignored() && !matches!(listed, FileType::Directory | FileType::Unknown) {
             return Ok(());
@@ -189,7 +238,16 @@ impl<'a> Walker<'a> {
                 children.push(Seen::new(path, KindBuf::Symlink { target }, &stat, true));
             }
             _ if !reach.whole => {}
-            _ => children.extend(kind_of(&stat).map(|kind| Seen::new(path, kind, &stat, true))),
+            _ => {
+                let Some(kind) = kind_of(&stat) else { return Ok(()) };
+                let mut seen = Seen::new(path, kind, &stat, true);
+                if let KindBuf::File { content, .. } = &mut seen.kind
+                    && let Some((place, known)) = indexed.as_mut().and_then(|it| it.file(name.to_bytes(), &seen.stamp))
+                {
+                    (*content, seen.xattrs, seen.place) = (known.content, known.xattrs, u32::try_from(place).ok());
+                }
+                children.push(seen);
+            }
         }
         Ok(())
     }
@@ -197,12 +255,12 @@ impl<'a> Walker<'a> {
     /// Tells whether neither a directory nor anything in it is part of the context.
     fn is_left_out(&self, verdict: Verdict, path: &EntryPathBuf) -> bool {
         let text = || String::from_utf8_lossy(path.as_path().as_bytes()).into_owned();
-        verdict.is_ignored() && !self.ignore.can_match_below(verdict, &text())
+        verdict.is_ignored() && !self.walker.ignore.can_match_below(verdict, &text())
     }
 
-    /// Returns the names in a directory, each with a NUL behind it, and where each begins, sorted.
-    fn names(&self, directory: &OwnedFd, path: &EntryPathBuf) -> Result<(Vec<u8>, Vec<Name>), ExecError> {
-        let (mut bytes, mut names) = (Vec::new(), Vec::new());
+    /// Returns the names in a directory.
+    fn list(&self, directory: &OwnedFd, path: &EntryPathBuf) -> Result<List<Vec<u8>>, ExecError> {
+        let mut names = ListBuilder::default();
         let mut buffer = vec![MaybeUninit::uninit(); LIST_BYTES];
         let mut list = RawDir::new(directory, &mut buffer);
         while let Some(entry) = list.next() {
@@ -212,15 +270,11 @@ impl<'a> Walker<'a> {
                 Err(Errno::NOENT) => break,
                 Err(errno) => return Err(self.error("read", path)(errno.into())),
             };
-            let name = entry.file_name().to_bytes_with_nul();
-            if !matches!(name, b".\0" | b"..\0") {
-                names.push(Name { start: bytes.len(), kind: entry.file_type() });
-                bytes.extend_from_slice(name);
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_type(), entry.file_name());
             }
         }
-        let name = |name: &Name| CStr::from_bytes_until_nul(&bytes[name.start..]).unwrap_or_default();
-        names.sort_unstable_by(|one, other| name(one).cmp(name(other)));
-        Ok((bytes, names))
+        Ok(names.finish())
     }
 
     fn stat(&self, directory: impl AsFd, name: &CStr, path: &EntryPathBuf) -> Result<Statx, ExecError> {
@@ -234,9 +288,14 @@ impl<'a> Walker<'a> {
         action: &'static str,
         path: &'e EntryPathBuf,
     ) -> impl FnOnce(io::Error) -> ExecError + use<'e> {
-        let path = self.root.join(path.to_string().trim_start_matches('/'));
+        let path = self.walker.root.join(path.to_string().trim_start_matches('/'));
         move |source| ExecError::File { action, path, source }
     }
+}
+
+/// Tells whether the time of a directory says whether there are other names in it.
+fn keeps_times(directory: impl AsFd) -> bool {
+    rustix::fs::fstatfs(directory).is_ok_and(|it| KEEPS_TIMES.contains(&(it.f_type as u64)))
 }
 
 /// Tells whether an error says that a file is not there any more, or is not what it was.
@@ -261,7 +320,8 @@ pub(super) fn xattrs(file: impl AsFd) -> Option<XattrsBuf> {
 }
 
 /// Puts directories that were read in any order one behind the other, each before what is in it, without those that nothing is in that counts.
-fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Vec<Seen> {
+fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Look {
+    let (mut known_directories, mut fresh_directories) = (Vec::new(), Vec::new());
     let mut all = Vec::with_capacity(read.values().map(|listed| listed.children.len()).sum::<usize>() + 1);
     let mut open = vec![vec![itself].into_iter()];
     while let Some(last) = open.last_mut() {
@@ -271,6 +331,8 @@ fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Vec<Seen> 
         };
         if let Some(listed) = read.remove(&seen.path) {
             seen.xattrs = listed.xattrs;
+            known_directories.extend(listed.place);
+            fresh_directories.extend(listed.fresh.map(|known| (seen.path.clone(), known)));
             open.push(listed.children.into_iter());
         }
         all.push(seen);
@@ -286,5 +348,5 @@ fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Vec<Seen> 
         }
     }
     all.retain(|seen| seen.counts);
-    all
+    Look { seen: all, known_directories, fresh_directories }
 }
