@@ -194,6 +194,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
 
+    /// Note something on the manifest of an OCI layout, or on what TYPE says
+    #[arg(long, value_name = "[TYPE[PLATFORM]:]KEY=VALUE")]
+    pub(crate) annotation: Vec<String>,
+
     /// Use no earlier result
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) no_cache: bool,

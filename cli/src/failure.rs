@@ -27,6 +27,9 @@ fn message(error: &anyhow::Error) -> String {
         let text = format!("failed to build: {stage}{}", chain(error));
         return progress::failure(error.excerpt(), &text) + &hint(error.hint()) + &further(error);
     }
+    if let Some(BuildRefused(error)) = error.downcast_ref() {
+        return format!("ERROR: {}\n", chain(error.as_ref()));
+    }
     let text = chain(error.as_ref());
     let advice = match (error.downcast_ref::<engine::Error>(), error.downcast_ref::<TemplateError>()) {
         (Some(error), _) => error.hint(),
@@ -60,6 +63,22 @@ fn code(error: &anyhow::Error) -> ExitCode {
         Some(ErrorKind::Cancelled) => ExitCode::from(EXIT_INTERRUPTED),
         Some(ErrorKind::Bug) => ExitCode::from(EXIT_BUG),
         Some(ErrorKind::User) | None => ExitCode::FAILURE,
+    }
+}
+
+/// A build was not begun, for what is asked of it makes no sense. It is told as buildx tells it.
+#[derive(Debug)]
+pub(crate) struct BuildRefused(pub(crate) anyhow::Error);
+
+impl std::fmt::Display for BuildRefused {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl std::error::Error for BuildRefused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
     }
 }
 

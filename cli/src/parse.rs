@@ -34,26 +34,30 @@ pub(crate) fn platform(text: &str) -> anyhow::Result<Platform> {
 }
 
 /// Parses `KEY[=VALUE]` lists; a key alone has the environment's value, or is left out where that has none.
-pub(crate) fn variables(texts: &[String]) -> BTreeMap<String, String> {
-    texts
-        .iter()
-        .filter_map(|text| match text.split_once('=') {
-            Some((key, value)) => Some((key.to_owned(), value.to_owned())),
-            None => env::var(text).ok().map(|value| (text.clone(), value)),
-        })
-        .collect()
+pub(crate) fn variables(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
+    for text in texts {
+        let (key, value) = pair(text)?;
+        if let Some(value) = value.map(str::to_owned).or_else(|| env::var(key).ok()) {
+            variables.insert(key.to_owned(), value);
+        }
+    }
+    Ok(variables)
 }
 
-/// Parses `KEY=VALUE` lists.
-pub(crate) fn pairs(texts: &[String], what: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let pair = |text: &String| {
-        let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        if key.is_empty() {
-            bail!("invalid {what} \"{text}\": expected KEY=VALUE");
-        }
-        Ok((key.to_owned(), value.to_owned()))
-    };
-    texts.iter().map(pair).collect()
+/// Parses `KEY[=VALUE]` lists; a key alone has an empty value.
+pub(crate) fn pairs(texts: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let owned = |(key, value): (&str, Option<&str>)| (key.to_owned(), value.unwrap_or_default().to_owned());
+    texts.iter().map(|text| pair(text).map(owned)).collect()
+}
+
+/// Parses `KEY[=VALUE]`; the text of the error is Docker's.
+fn pair(text: &str) -> anyhow::Result<(&str, Option<&str>)> {
+    let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
+    if key.is_empty() {
+        bail!("invalid key-value pair \"{text}\": empty key");
+    }
+    Ok((key, value))
 }
 
 /// Parses `NAME=VALUE` lists where both are needed.
@@ -246,6 +250,14 @@ mod tests {
         assert_eq!(sizes, [64 << 20, 1536, 10, 2 << 30, 1024]);
         refused(size_bytes("x"), "invalid size 'x': unknown unit `x`");
         refused(size_bytes("-1m"), "invalid size: '-1m'");
+    }
+
+    #[test]
+    fn a_value_without_a_key_is_refused() {
+        let found = pairs(&words(&["a=b=c", "d"])).unwrap();
+        assert_eq!((found["a"].as_str(), found["d"].as_str()), ("b=c", ""));
+        refused(pairs(&words(&["=x"])), "invalid key-value pair \"=x\": empty key");
+        refused(variables(&words(&["=x"])), "invalid key-value pair \"=x\": empty key");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod suggest;
 pub mod syntax;
 
 pub use calls::targets;
-pub use instruction::InstructionError;
+pub use instruction::{CsvError, InstructionError, csv_fields};
 pub use lower::{check, lower, outline};
 pub use parse::{FileError, Parse, parse};
 

@@ -30,7 +30,7 @@ pub enum FileError {
     #[error("file with no instructions")]
     NoInstructions,
     /// The text is too long.
-    #[error("the Dockerfile is larger than {TEXT_BYTES_MAX} bytes")]
+    #[error("the Dockerfile exceeds maximum allowed size of {TEXT_BYTES_MAX} bytes")]
     TooLarge,
     /// The text is none.
     #[error("the Dockerfile contains a NUL byte")]

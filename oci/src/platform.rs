@@ -125,7 +125,14 @@ impl Platform {
     }
 
     /// Tells how well `candidate` serves a request for this platform: lower is better, `None` is not at all.
+    ///
+    /// A version of the system that is asked for must be the candidate's, where that has one: containers of Windows run on their own version only.
     pub fn rank(&self, candidate: &Self) -> Option<usize> {
+        if let (Some(wanted), Some(offered)) = (&self.os_version, &candidate.os_version)
+            && wanted != offered
+        {
+            return None;
+        }
         let candidate = Self::new(&candidate.os, &candidate.architecture, candidate.variant.as_deref());
         let plain = Self { os_version: None, os_features: Vec::new(), ..self.clone() };
         plain.serving().iter().position(|served| *served == candidate)
@@ -144,7 +151,9 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.os, self.architecture)?;
+        write!(out, "{}", self.os)?;
+        self.os_version.iter().try_for_each(|version| write!(out, "({version})"))?;
+        write!(out, "/{}", self.architecture)?;
         self.variant.iter().try_for_each(|variant| write!(out, "/{variant}"))
     }
 }
@@ -152,22 +161,33 @@ impl fmt::Display for Platform {
 impl FromStr for Platform {
     type Err = PlatformParseError;
 
-    /// Parses `os/architecture[/variant]`, an operating system alone, or an architecture alone; what is missing is the host's.
+    /// Parses `os[(version)]/architecture[/variant]`, an operating system alone, or an architecture alone; what is missing is the host's.
     fn from_str(text: &str) -> Result<Self, PlatformParseError> {
         if text.is_empty() {
             return Err(PlatformParseError::Empty);
         }
-        let parts: Vec<&str> = text.split('/').collect();
+        let mut parts: Vec<&str> = text.split('/').collect();
+        let os_version = split_version(&mut parts[0]);
         if let Some(component) = parts.iter().find(|part| !is_component(part)) {
             return Err(PlatformParseError::Component { text: text.to_owned(), component: (*component).to_owned() });
         }
-        match parts[..] {
-            [word] => parse_word(word),
-            [os, architecture] => Ok(Self::new(os, architecture, None)),
-            [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(PlatformParseError::Parts { text: text.to_owned() }),
-        }
+        let platform = match parts[..] {
+            [word] => parse_word(word)?,
+            [os, architecture] => Self::new(os, architecture, None),
+            [os, architecture, variant] => Self::new(os, architecture, Some(variant)),
+            _ => return Err(PlatformParseError::Parts { text: text.to_owned() }),
+        };
+        Ok(Self { os_version, ..platform })
     }
+}
+
+/// Takes the version off `windows(10.0.17763)`; what is in brackets and no version stays where it is, to be refused.
+fn split_version(os: &mut &str) -> Option<String> {
+    let (name, version) = os.strip_suffix(')')?.split_once('(')?;
+    is_component(version).then(|| {
+        *os = name;
+        version.to_owned()
+    })
 }
 
 fn is_component(part: &str) -> bool {
@@ -235,6 +255,7 @@ mod tests {
         check("linux/amd64/v3", "linux/amd64/v3");
         check("linux/i386", "linux/386");
         check("macos/arm64", "darwin/arm64");
+        check("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64");
     }
 
     #[test]
@@ -250,6 +271,10 @@ mod tests {
         check("", "invalid platform: the text is empty");
         check("nope", "unknown operating system or architecture `nope`");
         check("linux/amd64/v1/x", "invalid platform `linux/amd64/v1/x`: expected `os/architecture[/variant]`");
+        check(
+            "windows()/amd64",
+            "invalid platform `windows()/amd64`: `windows()` may have only letters, digits, `.`, `_` and `-`",
+        );
         check("linux//v7", "invalid platform `linux//v7`: `` may have only letters, digits, `.`, `_` and `-`");
     }
 
@@ -257,6 +282,10 @@ mod tests {
     fn older_variants_serve_and_newer_ones_do_not() {
         let platform = |text: &str| text.parse::<Platform>().unwrap();
         let rank = |wanted: &str, offered: &str| platform(wanted).rank(&platform(offered));
+        assert_eq!(rank("windows(1.2)/amd64", "windows(1.2)/amd64"), Some(0));
+        assert_eq!(rank("windows(1.2)/amd64", "windows(1.3)/amd64"), None);
+        assert_eq!(rank("windows(1.2)/amd64", "windows/amd64"), Some(0));
+        assert_eq!(rank("windows/amd64", "windows(1.3)/amd64"), Some(0));
         assert_eq!(rank("linux/amd64", "linux/amd64"), Some(0));
         assert_eq!(rank("linux/amd64", "linux/amd64/v2"), None);
         assert_eq!(rank("linux/amd64/v3", "linux/amd64/v2"), Some(1));

@@ -1,5 +1,6 @@
 //! `kiln build`.
 
+use std::env;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ use engine::build::{
     BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Strictness, Verdict,
     parse_git_context,
 };
-use engine::event::StepReason;
-use engine::export::{Destination, Output};
-use serde_json::json;
+use engine::event::{StepReason, Warning};
+use engine::export::{Destination, Output, StoreOutput, parse_annotations};
+use serde_json::{Value, json};
 
 use super::builds::{detail, seconds};
 use super::calls;
@@ -21,10 +22,13 @@ use super::print;
 use super::survey;
 use super::watch::{Told, watch};
 use crate::args::{BuildArgs, Call, Cli, Form, Method};
-use crate::failure::BuildFailed;
+use crate::failure::{BuildFailed, BuildRefused};
 use crate::format::table::align;
 use crate::progress::{self, Mode, Renderer};
 use crate::{limits, parse, settings};
+
+/// The variable that asks for warnings in `--metadata-file`; buildx reads the same.
+const METADATA_WARNINGS: &str = "BUILDX_METADATA_WARNINGS";
 
 pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let mode = if args.quiet { Mode::Quiet } else { args.progress };
@@ -34,16 +38,17 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         warn(complaint);
     }
     let engine = settings::open_engine(cli, args.jobs)?;
-    let request = request(args, &engine)?;
+    let request = request(args, &engine).map_err(BuildRefused)?;
     let call = call(args);
+    let metadata_file = args.metadata_file.as_deref();
     match (args.print, call.method) {
         (Some(form), _) => return calls::show_graph(&engine, &request, form, opened.renderer),
         (None, Method::Check) => {
             let is_full = args.format == Form::Json;
-            return calls::check(&engine, &request, (call, is_full), opened.renderer);
+            return calls::check(&engine, &request, (call, is_full), (metadata_file, opened.renderer));
         }
         (None, Method::Outline | Method::Targets) => {
-            return calls::describe(&engine, &request, call, opened.renderer);
+            return calls::describe(&engine, &request, call, (metadata_file, opened.renderer));
         }
         (None, Method::Context) => return survey::show(&engine, &request, call.form, opened.renderer),
         (None, Method::Build) if args.dry_run => return forecast(&engine, &request, opened.renderer),
@@ -62,7 +67,8 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
     if args.format == Form::Json {
         print(&document(&built))?;
     }
-    let written = built.map_err(|error| BuildFailed(error).into()).and_then(|outcome| write_results(args, &outcome));
+    let written =
+        built.map_err(|error| BuildFailed(error).into()).and_then(|outcome| write_results(args, &outcome, &warnings));
     // After everybody has heard of the result, and also after a failure: that may have been for want of room.
     if let Err(error) = engine.collect_by_policy() {
         warn(&format!("no room was given back: {}", engine::chain(&error)));
@@ -124,13 +130,13 @@ fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
-fn write_results(args: &BuildArgs, outcome: &BuildOutcome) -> anyhow::Result<()> {
+fn write_results(args: &BuildArgs, outcome: &BuildOutcome, warnings: &[Warning]) -> anyhow::Result<()> {
     let id = outcome.images.first().map(ToString::to_string).unwrap_or_default();
     if let Some(path) = &args.iidfile {
         write_file(path, id.as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        write_file(path, &serde_json::to_vec_pretty(&outcome.metadata)?)?;
+        write_file(path, &serde_json::to_vec_pretty(&metadata(outcome, warnings)?)?)?;
     }
     // A result that itself goes to standard output must stay alone there.
     let is_taken = args.format == Form::Json
@@ -138,36 +144,39 @@ fn write_results(args: &BuildArgs, outcome: &BuildOutcome) -> anyhow::Result<()>
     if is_taken { Ok(()) } else { print(&format!("{id}\n")) }
 }
 
+/// Returns what `--metadata-file` says; as with buildx, warnings only where the environment asks for them.
+fn metadata(outcome: &BuildOutcome, warnings: &[Warning]) -> anyhow::Result<Value> {
+    let mut metadata = serde_json::to_value(&outcome.metadata)?;
+    let wants_warnings = env::var(METADATA_WARNINGS).is_ok_and(|value| matches!(value.as_str(), "1" | "t" | "true"));
+    if wants_warnings && !warnings.is_empty() {
+        metadata["buildx.build.warnings"] = progress::warnings_json(warnings)?;
+    }
+    Ok(metadata)
+}
+
 fn is_stdout(output: &Output) -> bool {
     match output {
         Output::Bundle(bundle) => bundle.destination == Destination::Stdout,
         Output::Files(files) => files.destination == Destination::Stdout,
-        Output::Store | Output::Nowhere => false,
+        Output::Store(_) | Output::Nowhere => false,
     }
 }
 
-fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub(super) fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
     let (context, dockerfile) = sources(args, engine)?;
-    let mut outputs = Vec::with_capacity(args.output.len());
-    for output in &args.output {
-        outputs.push(output.parse::<Output>()?);
-    }
-    if args.load && !outputs.contains(&Output::Store) {
-        outputs.push(Output::Store);
-    }
     Ok(BuildRequest {
         context,
         dockerfile,
         target: args.target.clone().filter(|target| !target.is_empty()),
-        build_args: parse::variables(&args.build_arg),
-        labels: parse::pairs(&args.label, "label")?,
+        build_args: parse::variables(&args.build_arg)?,
+        labels: parse::pairs(&args.label)?,
         platforms: parse::platforms(&args.platform)?,
         tags: parse::references(&args.tag)?,
-        outputs,
+        outputs: outputs(args)?,
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
         pull: args.pull,
@@ -181,6 +190,30 @@ fn request(args: &BuildArgs, engine: &Engine) -> anyhow::Result<BuildRequest> {
         secrets: parse::secrets(&args.secret)?,
         ssh_agents: parse::ssh_agents(&args.ssh)?,
     })
+}
+
+/// Returns where the result goes, with the annotations of the command line.
+fn outputs(args: &BuildArgs) -> anyhow::Result<Vec<Output>> {
+    let mut outputs = args.output.iter().map(|text| text.parse()).collect::<Result<Vec<Output>, _>>()?;
+    if args.load && !outputs.iter().any(|output| matches!(output, Output::Store(_))) {
+        outputs.push(Output::Store(StoreOutput::default()));
+    }
+    for text in &args.annotation {
+        let annotations = parse_annotations(text)?;
+        let mut is_kept = false;
+        for output in &mut outputs {
+            if let Output::Bundle(bundle) = output {
+                bundle.annotations.extend(annotations.iter().cloned());
+                is_kept = true;
+            }
+        }
+        if !is_kept {
+            bail!(
+                "cannot keep the annotation \"{text}\": it stands in a manifest, which only -o type=oci and type=docker,dest=PATH write"
+            );
+        }
+    }
+    Ok(outputs)
 }
 
 /// Returns where the context and the Dockerfile are.

@@ -1,12 +1,14 @@
 //! `kiln build --call` and `--print`: what is asked of a Dockerfile instead of building it. Answers go to standard output, in the shapes that buildx gives them.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use engine::build::{BuildRequest, Checked, GraphFormat, Outline, Targets};
 use engine::{Engine, Finding};
 use serde_json::{Value, json};
 
+use super::build::write_file;
 use super::print;
 use super::watch::watch;
 use crate::args::{Call, Form, GraphForm, Method};
@@ -20,7 +22,7 @@ pub(super) fn check(
     engine: &Engine,
     request: &BuildRequest,
     (call, is_full): (Call, bool),
-    renderer: Box<dyn Renderer>,
+    (metadata_file, renderer): (Option<&Path>, Box<dyn Renderer>),
 ) -> anyhow::Result<ExitCode> {
     let (checked, _) = watch(renderer, async |events, cancel| engine.check_dockerfile(request, events, cancel).await)?;
     let Checked { report, findings } = checked.map_err(BuildFailed)?;
@@ -28,6 +30,7 @@ pub(super) fn check(
     if is_full {
         answer["diagnostics"] = diagnostics(&findings);
     }
+    write_metadata(metadata_file, &answer)?;
     match call.form {
         Form::Json => print(&format!("{answer:#}\n"))?,
         Form::Text => print(&warnings(&findings))?,
@@ -44,7 +47,7 @@ pub(super) fn describe(
     engine: &Engine,
     request: &BuildRequest,
     call: Call,
-    renderer: Box<dyn Renderer>,
+    (metadata_file, renderer): (Option<&Path>, Box<dyn Renderer>),
 ) -> anyhow::Result<ExitCode> {
     let (text, answer) = if call.method == Method::Targets {
         let (targets, _) = watch(renderer, async |events, cancel| engine.targets(request, events, cancel).await)?;
@@ -55,11 +58,18 @@ pub(super) fn describe(
         let outline = outline.map_err(BuildFailed)?;
         (outline_text(&outline), serde_json::to_value(&outline)?)
     };
+    write_metadata(metadata_file, &answer)?;
     match call.form {
         Form::Text => print(&text)?,
         Form::Json => print(&format!("{answer:#}\n"))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what `--metadata-file` says of an answer.
+fn write_metadata(file: Option<&Path>, answer: &Value) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    write_file(file, &serde_json::to_vec_pretty(&json!({ "result.json": answer }))?)
 }
 
 /// Prints the steps of a build.

@@ -26,6 +26,7 @@ mod warnings;
 
 pub(crate) use excerpt::{excerpt, failure};
 pub(crate) use open::{open_download, open_log, open_stderr};
+pub(crate) use raw_json::warnings_json;
 pub(crate) use renderer::Renderer;
 pub(crate) use settings::Mode;
 pub(crate) use warnings::{Detail, warnings};

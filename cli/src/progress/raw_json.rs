@@ -142,6 +142,11 @@ impl VertexLog {
     }
 }
 
+/// Returns warnings as they stand in BuildKit's status messages.
+pub(crate) fn warnings_json(warnings: &[Warning]) -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(warnings.iter().map(VertexWarning::new).collect::<Vec<_>>())
+}
+
 #[derive(Serialize)]
 struct VertexWarning<'e> {
     vertex: Digest,

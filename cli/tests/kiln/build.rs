@@ -200,6 +200,55 @@ fn an_id_file_a_metadata_file_and_standard_output_name_the_image() {
     let metadata: serde_json::Value = serde_json::from_str(&world.read("meta")).unwrap();
     assert_eq!(metadata["containerimage.config.digest"], id.trim());
     assert_eq!(metadata["image.name"], "docker.io/library/app:latest");
+    let build = metadata["buildx.build.ref"].as_str().unwrap();
+    assert_eq!(build.split('/').count(), 3, "{build}");
+    assert_eq!(
+        world.ok(&["builds", "inspect", "--format", "{{.Ref}}", build]).trim(),
+        build.rsplit('/').next().unwrap()
+    );
+}
+
+#[test]
+fn a_metadata_file_has_warnings_where_the_environment_asks_for_them() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "from scratch\nMAINTAINER me\n");
+    let warnings = |value: &str| {
+        let args = ["build", "--progress", "none", "--metadata-file", "meta", "ctx"];
+        assert!(world.command(&args).env("BUILDX_METADATA_WARNINGS", value).status().unwrap().success());
+        let metadata: serde_json::Value = serde_json::from_str(&world.read("meta")).unwrap();
+        metadata["buildx.build.warnings"].clone()
+    };
+    assert_eq!(warnings("false"), serde_json::Value::Null);
+    let found = warnings("true");
+    let lines = |it: &serde_json::Value| it["range"][0]["start"]["line"].clone();
+    let lines: Vec<_> = found.as_array().unwrap().iter().map(lines).collect();
+    assert!(lines.contains(&serde_json::json!(2)), "{found}");
+    // What is asked of a Dockerfile instead of building it stands there too.
+    let ended = world.kiln(&["build", "--call", "check", "--metadata-file", "check", "ctx"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let checked: serde_json::Value = serde_json::from_str(&world.read("check")).unwrap();
+    assert_eq!(checked["result.json"]["warnings"].as_array().map(Vec::len), found.as_array().map(Vec::len));
+}
+
+#[test]
+fn an_argument_or_a_label_without_a_name_is_refused() {
+    let world = World::empty();
+    for flag in ["--build-arg", "--label"] {
+        let ended = world.kiln(&["build", flag, "=TEST", "."]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (1, "ERROR: invalid key-value pair \"=TEST\": empty key\n"));
+    }
+}
+
+#[test]
+fn a_version_of_the_system_belongs_to_a_platform() {
+    let world = World::empty();
+    world.write(
+        "ctx/Dockerfile",
+        "FROM scratch\nARG TARGETOSVERSION TARGETPLATFORM\nCOPY <<E /f\n$TARGETOSVERSION $TARGETPLATFORM\nE\n",
+    );
+    world.build(&["--platform", "windows(1.2.3)/amd64,windows(1.1.0)/amd64", "-o", "out", "ctx"]);
+    assert_eq!(world.read("out/windows(1.2.3)_amd64/f"), "1.2.3 windows(1.2.3)/amd64\n");
+    assert_eq!(world.read("out/windows(1.1.0)_amd64/f"), "1.1.0 windows(1.1.0)/amd64\n");
 }
 
 #[test]

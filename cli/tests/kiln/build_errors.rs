@@ -275,7 +275,7 @@ fn a_wrong_command_line_says_what_was_expected() {
     };
     world.write("ctx/Dockerfile", "FROM scratch\n");
     expect![[r#"
-        error: invalid tag "a:b:c": invalid reference format: `a:b:c`
+        ERROR: invalid tag "a:b:c": invalid reference format: `a:b:c`
         exit code: 1
     "#]]
     .assert_eq(&failed(&["build", "-t", "a:b:c", "ctx"]));
@@ -285,7 +285,7 @@ fn a_wrong_command_line_says_what_was_expected() {
     "#]]
     .assert_eq(&failed(&["build", "nowhere"]));
     expect![[r#"
-        error: unsupported output type `floppy`: expected image, docker, oci, tar, local or cacheonly
+        ERROR: unsupported output type `floppy`: expected image, docker, oci, tar, local or cacheonly
         exit code: 1
     "#]]
     .assert_eq(&failed(&["build", "-o", "type=floppy", "ctx"]));

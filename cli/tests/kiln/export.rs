@@ -188,3 +188,86 @@ fn other_programs_read_compressed_layers() {
         }
     }
 }
+
+fn json(world: &World, path: &str) -> serde_json::Value {
+    serde_json::from_str(&world.read(path)).unwrap()
+}
+
+/// Reads the blob of a layout that a descriptor leads to.
+fn blob(world: &World, layout: &str, descriptor: &serde_json::Value) -> serde_json::Value {
+    let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    json(world, &format!("{layout}/blobs/sha256/{digest}"))
+}
+
+#[test]
+fn an_output_has_names_of_its_own_unless_the_build_has_some() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let layout = "type=oci,tar=false,dest=layout,\"name=org/repo:tag1,org/repo:tag2\"";
+    world.build(&["-o", layout, "-o", "type=image,name=stored", "--metadata-file", "meta", "ctx"]);
+    let names = |value: &serde_json::Value| {
+        let annotation = |it: &serde_json::Value, key| it["annotations"][key].as_str().unwrap_or_default().to_owned();
+        let name = |it| {
+            let whole = annotation(it, "io.containerd.image.name");
+            format!("{whole} {}", annotation(it, "org.opencontainers.image.ref.name"))
+        };
+        value["manifests"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    let expected = ["docker.io/org/repo:tag1 tag1", "docker.io/org/repo:tag2 tag2"];
+    assert_eq!(names(&json(&world, "layout/index.json")), expected);
+    assert_eq!(world.ok(&["images", "--format", "{{.Repository}}"]), "stored\n");
+    let all = "docker.io/org/repo:tag1,docker.io/org/repo:tag2,docker.io/library/stored:latest";
+    assert_eq!(json(&world, "meta")["image.name"], all);
+    world.build(&["-t", "app:1", "-o", "type=oci,tar=false,dest=other,name=unheard", "ctx"]);
+    assert_eq!(names(&json(&world, "other/index.json")), ["docker.io/library/app:1 1"]);
+}
+
+#[test]
+fn annotations_stand_on_what_they_are_meant_for() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let several = ["--platform", "linux/amd64,linux/arm64", "-o", "type=oci,tar=false,dest=out,annotation.b=2"];
+    let flags = ["--annotation", "index:i=x", "--annotation", "index-descriptor,manifest-descriptor[linux/arm64]:d=y"];
+    world.build(&[several.as_slice(), &flags, &["--annotation", "manifest[linux/amd64]:a=1", "ctx"]].concat());
+    let top = &json(&world, "out/index.json")["manifests"][0];
+    let index = blob(&world, "out", top);
+    let manifest = |place: usize| blob(&world, "out", &index["manifests"][place])["annotations"].to_string();
+    assert_eq!(top["annotations"].to_string(), r#"{"d":"y"}"#);
+    assert_eq!(index["annotations"].to_string(), r#"{"i":"x"}"#);
+    assert_eq!(index["manifests"][0]["annotations"], serde_json::Value::Null);
+    assert_eq!(index["manifests"][1]["annotations"].to_string(), r#"{"d":"y"}"#);
+    assert_eq!((manifest(0).as_str(), manifest(1).as_str()), (r#"{"a":"1","b":"2"}"#, r#"{"b":"2"}"#));
+}
+
+#[test]
+fn an_annotation_that_has_no_place_is_refused() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let refused = |args: &[&str], reason: &str| {
+        let ended = world.kiln(&[&["build"], args, &["ctx"]].concat());
+        assert_eq!(ended.code, 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{}", ended.stderr);
+    };
+    let single = ["-o", "type=oci,dest=out.tar", "--annotation", "index:a=1"];
+    refused(&single, "index annotations not supported for single platform export: `a`");
+    refused(&["--annotation", "a=1"], "cannot keep the annotation \"a=1\"");
+    refused(&["--annotation", "a"], "invalid annotation \"a\", expected key=value");
+}
+
+// spec 107
+#[test]
+fn an_output_may_have_another_time_than_the_build() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "ARG SOURCE_DATE_EPOCH=1445412480\nFROM scratch\nCOPY Dockerfile /\n");
+    let rewritten = |epoch: &str| {
+        let layout = format!("out{}", epoch.len());
+        let output = format!("type=oci,tar=false,dest={layout},rewrite-timestamp=true{epoch}");
+        world.build(&["-o", &output, "ctx"]);
+        let manifest = blob(&world, &layout, &json(&world, &format!("{layout}/index.json"))["manifests"][0]);
+        let annotation = manifest["layers"][0]["annotations"]["buildkit/rewritten-timestamp"].as_str();
+        annotation.unwrap_or("none").to_owned()
+    };
+    assert_eq!(rewritten(""), "1445412480");
+    assert_eq!(rewritten(",source-date-epoch=1700000002"), "1700000002");
+    assert_eq!(rewritten(",source-date-epoch="), "none");
+}

@@ -279,6 +279,30 @@ fn a_downloaded_file_has_name_mode_and_time_and_is_unpacked_only_if_asked() {
     assert!(asked.contains("304") && !asked.contains("200"), "{asked}");
 }
 
+// Spec 107. What has no time of its own has that of the newest file in it.
+#[test]
+fn an_archive_has_a_time_that_a_build_can_take() {
+    let (world, server) = (World::empty(), Registry::start());
+    world.write("tree/Dockerfile", "FROM scratch\nCOPY file /\n");
+    world.write("tree/file", "");
+    let pack = |seconds: &str, name: &str| {
+        let pack = ["--mtime", seconds, "-rf", "a.tar", "-C", "tree", name];
+        assert!(Command::new("tar").args(pack).current_dir(world.path("")).status().unwrap().success());
+    };
+    pack("@1700000302", "file");
+    pack("@1700000002", "Dockerfile");
+    let archive = fs::read(world.path("a.tar")).unwrap();
+    let created = |file: File| {
+        let url = server.put_file("/files/a.tar", file);
+        let ended = world.kiln(&["build", "-t", "app", "--build-arg", "SOURCE_DATE_EPOCH=context", &url]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        world.ok(&["inspect", "-f", "{{.Created}}", "app"])
+    };
+    let stated = Some("Tue, 14 Nov 2023 22:16:41 GMT".to_owned());
+    assert_eq!(created(File::new(archive.clone())), "2023-11-14T22:18:22Z\n");
+    assert_eq!(created(File { last_modified: stated, ..File::new(archive) }), "2023-11-14T22:16:41Z\n");
+}
+
 // Spec 77.
 #[test]
 fn a_checksum_says_what_a_url_must_have() {

@@ -102,7 +102,7 @@ fn limits_that_are_none_are_refused() {
     let world = World::new();
     for text in ["0s", "soon", "5"] {
         let ended = build(&world, &["--step-timeout", text], "RUN true");
-        let error = format!("error: invalid step-timeout \"{text}\": expected a span of time such as 90s or 5m\n");
+        let error = format!("ERROR: invalid step-timeout \"{text}\": expected a span of time such as 90s or 5m\n");
         assert_eq!((ended.code, ended.stderr), (1, error));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use executor::Sources;
+use executor::{Remote, Sources};
 use frontend::MAIN_CONTEXT_NAME;
 use frontend::diagnostic::Severity;
 use frontend::known::{ImageQuery, Known, KnownImage, Need, TimeQuery};
@@ -15,6 +15,7 @@ use store::ImageRecord;
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
+use super::remote::archive_time;
 use super::request::{BuildRequest, ContextSource};
 use crate::event_sink::{EventSink, OwnStep};
 use crate::image::RemoteImage;
@@ -175,7 +176,9 @@ async fn remote_time(
         },
     };
     match remote {
-        Ok(remote) => Ok(remote.time),
+        Ok(Remote { time: Some(time), .. }) => Ok(Some(time)),
+        // A commit has a time: this was downloaded.
+        Ok(Remote { layer, time: None }) => archive_time(layer).await,
         Err(solver::StepError::Cancelled) => Err(Error::Cancelled),
         Err(solver::StepError::Failed(error)) => Err(error.into()),
     }

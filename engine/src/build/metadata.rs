@@ -6,6 +6,9 @@ use serde::Serialize;
 /// What `--metadata-file` says of a build.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Metadata {
+    /// What the history calls the build: `kiln builds inspect` takes it.
+    #[serde(rename = "buildx.build.ref")]
+    pub build_ref: String,
     /// The digest of the config, where there is one image.
     #[serde(rename = "containerimage.config.digest", skip_serializing_if = "Option::is_none")]
     pub config_digest: Option<Digest>,

@@ -85,6 +85,9 @@ impl Engine {
             self.forget_layers(&BTreeSet::from([layer]))?;
             result = self.build_recorded(request, &recorded, &recording, cancel).await;
         }
+        if let Ok(outcome) = &mut result {
+            outcome.metadata.build_ref = recording.build_ref();
+        }
         if let Some(error) = recording.end(&result) {
             steps::history_trouble(events, &error);
         }

@@ -14,6 +14,7 @@ use layer::compression::Decoder;
 use layer::tar::{Limits, MemberKind, Reader, is_archive};
 use layer::{EntryPathBuf, FileRange, Follow};
 use llb::{GitSource, HttpSource};
+use oci::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::request::{BuildRequest, ContextSource, DockerfileSource};
@@ -215,4 +216,29 @@ fn find_in_archive(archive: File, wanted: &[String]) -> Result<Option<Vec<u8>>, 
         }
     }
     Ok(found.map(|(_, text)| text))
+}
+
+/// Returns the newest time in an archive that was downloaded without a time of its own; `None` where it is no archive, or one without members.
+pub(super) async fn archive_time(layer: store::Layer) -> Result<Option<Timestamp>, Error> {
+    let read = tokio::task::spawn_blocking(move || {
+        let tree = layer.tree();
+        let mut files = fs::read_dir(&tree).map_err(Error::file("read", &tree))?;
+        let Some(Ok(file)) = files.next() else { return Ok(None) };
+        if !is_archive(open(&file.path())?) {
+            return Ok(None);
+        }
+        let archive = FileRange::whole(open(&file.path())?);
+        Ok(newest_in_archive(archive.map_err(Error::file("read", &file.path()))?))
+    });
+    read.await.map_err(|error| Error::Bug(error.to_string()))?
+}
+
+fn newest_in_archive(archive: FileRange) -> Option<Timestamp> {
+    let mut reader = Reader::new(Decoder::new(archive).ok()?, Limits::default());
+    let mut newest = None;
+    // What is behind the first thing that cannot be read is not read by a step either.
+    while let Ok(Some(member)) = reader.next() {
+        newest = newest.max(Some(member.metadata.mtime.seconds));
+    }
+    Timestamp::from_unix(newest?, 0)
 }

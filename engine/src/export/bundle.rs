@@ -8,10 +8,11 @@ use serde::Serialize;
 use store::{ImageRecord, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::ExportRequest;
+use super::annotation::{Annotation, AnnotationLevel, annotations_of};
 use super::archive::Sink;
 use super::blob::{Compression, layer_blob, rewritten_blob};
-use super::output::{BundleKind, BundleOutput};
+use super::output::{BundleKind, BundleOutput, EpochChoice};
+use super::{ExportRequest, own_names};
 use crate::image::config_of;
 use crate::{Engine, Error};
 
@@ -20,6 +21,8 @@ const LAYOUT_VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const ANNOTATION_NAME: &str = "io.containerd.image.name";
 /// The annotation that OCI has for the name within a layout.
 const ANNOTATION_REFERENCE: &str = "org.opencontainers.image.ref.name";
+/// The annotation by which BuildKit says of a layer that its files have no time later than this one, in seconds.
+const ANNOTATION_REWRITTEN: &str = "buildkit/rewritten-timestamp";
 
 /// Images for several platforms that have the same names.
 pub(crate) struct BundleImage<'a> {
@@ -50,9 +53,20 @@ impl Engine {
             let reason = "docker exporter does not support exporting manifest lists; use type=oci".to_owned();
             return Err(Error::Output { reason });
         }
+        let is_of_index =
+            |it: &&Annotation| matches!(it.level, AnnotationLevel::Index | AnnotationLevel::IndexDescriptor);
+        if let Some(annotation) = output.annotations.iter().find(is_of_index).filter(|_| !several) {
+            let reason = "index annotations not supported for single platform export";
+            return Err(Error::Output { reason: format!("{reason}: `{}`", annotation.key) });
+        }
         let (store, output, cancel) = (self.store.clone(), output.clone(), cancel.clone());
-        let (images, names) = (export.images.to_vec(), export.tags.to_vec());
-        let latest = export.epoch.filter(|_| output.rewrite_timestamp);
+        let (images, names) = (export.images.to_vec(), own_names(export, &output.names).to_vec());
+        let epoch = match output.epoch {
+            EpochChoice::OfBuild => export.epoch,
+            EpochChoice::None => None,
+            EpochChoice::At(time) => Some(time),
+        };
+        let latest = epoch.filter(|_| output.rewrite_timestamp);
         let written = tokio::task::spawn_blocking(move || {
             let bundle = [BundleImage { images: images.iter().collect(), names }];
             write_bundle(&store, &bundle, (&output, latest), &cancel)
@@ -88,6 +102,7 @@ struct BundleWriter<'a> {
     force: bool,
     latest: Option<Timestamp>,
     kind: BundleKind,
+    annotations: &'a [Annotation],
     cancel: &'a CancellationToken,
     sink: Sink,
     manifests: Vec<Descriptor>,
@@ -98,7 +113,7 @@ struct BundleWriter<'a> {
 impl<'a> BundleWriter<'a> {
     fn new(
         store: &'a Store,
-        (output, latest): (&BundleOutput, Option<Timestamp>),
+        (output, latest): (&'a BundleOutput, Option<Timestamp>),
         cancel: &'a CancellationToken,
     ) -> Result<Self, Error> {
         let mut sink = Sink::open(&output.destination)?;
@@ -107,14 +122,17 @@ impl<'a> BundleWriter<'a> {
         }
         let BundleOutput { compression, force_compression: force, kind, .. } = *output;
         let (manifests, docker, written) = (Vec::new(), Vec::new(), Default::default());
-        Ok(Self { store, compression, force, latest, kind, cancel, sink, manifests, docker, written })
+        let annotations = &output.annotations;
+        Ok(Self { store, compression, force, latest, kind, annotations, cancel, sink, manifests, docker, written })
     }
 
     fn image(&mut self, image: &BundleImage<'_>) -> Result<Descriptor, Error> {
         let mut described = Vec::with_capacity(image.images.len());
         for record in &image.images {
             let descriptor = self.manifest(record, &image.names)?;
-            described.push(Descriptor { platform: Some(record.platform.clone()), ..descriptor });
+            let annotations =
+                annotations_of(self.annotations, AnnotationLevel::ManifestDescriptor, Some(&record.platform));
+            described.push(Descriptor { platform: Some(record.platform.clone()), annotations, ..descriptor });
         }
         let descriptor = match described.as_slice() {
             [single] => single.clone(),
@@ -123,9 +141,10 @@ impl<'a> BundleWriter<'a> {
                     schema_version: oci::manifest::SCHEMA_VERSION,
                     media_type: Some(media_type::OCI_INDEX.to_owned()),
                     manifests: described,
-                    annotations: BTreeMap::new(),
+                    annotations: annotations_of(self.annotations, AnnotationLevel::Index, None),
                 };
-                self.json(media_type::OCI_INDEX, &index)?
+                let annotations = annotations_of(self.annotations, AnnotationLevel::IndexDescriptor, None);
+                Descriptor { annotations, ..self.json(media_type::OCI_INDEX, &index)? }
             }
         };
         self.name(&descriptor, &image.names);
@@ -146,8 +165,11 @@ impl<'a> BundleWriter<'a> {
                 None => (layer_blob(self.store, record, self.compression, self.force)?, layer.diff_id),
             };
             diff_ids.push(diff_id);
-            let descriptor = blob.descriptor.clone();
+            let mut descriptor = blob.descriptor.clone();
             self.blob(&descriptor, &mut blob)?;
+            if let Some(latest) = self.latest.filter(|_| record.origin.is_none()) {
+                descriptor.annotations.insert(ANNOTATION_REWRITTEN.to_owned(), latest.unix_seconds().to_string());
+            }
             layers.push(descriptor);
         }
         let text = match self.latest {
@@ -167,7 +189,9 @@ impl<'a> BundleWriter<'a> {
             repo_tags: (!tags.is_empty()).then_some(tags),
             layers: (!layers.is_empty()).then(|| layers.iter().map(blob_path).collect()),
         });
-        if let Some(pulled) = unchanged_manifest(image, &layers).filter(|_| self.latest.is_none()) {
+        let annotations = annotations_of(self.annotations, AnnotationLevel::Manifest, Some(&image.platform));
+        let is_as_pulled = self.latest.is_none() && annotations.is_empty();
+        if let Some(pulled) = unchanged_manifest(image, &layers).filter(|_| is_as_pulled) {
             let descriptor = Descriptor::of(media_type_of(&pulled), pulled.as_bytes());
             self.blob(&descriptor, &mut pulled.as_bytes())?;
             return Ok(descriptor);
@@ -177,7 +201,7 @@ impl<'a> BundleWriter<'a> {
             media_type: Some(media_type::OCI_MANIFEST.to_owned()),
             config,
             layers,
-            annotations: BTreeMap::new(),
+            annotations,
         };
         self.json(media_type::OCI_MANIFEST, &manifest)
     }

@@ -1,5 +1,6 @@
 //! Where results go: the store, an OCI layout, a Docker archive, a tar of the files, a directory.
 
+mod annotation;
 mod archive;
 mod blob;
 mod bundle;
@@ -10,9 +11,10 @@ use oci::{Reference, Timestamp};
 use store::{ImageRecord, NameRecord, NamedImage, Snapshot};
 use tokio_util::sync::CancellationToken;
 
+pub use annotation::{Annotation, AnnotationLevel, AnnotationParseError, parse_annotations};
 pub use archive::Destination;
 pub use blob::Compression;
-pub use output::{BundleKind, BundleOutput, FilesOutput, Output, OutputParseError};
+pub use output::{BundleKind, BundleOutput, EpochChoice, FilesOutput, Output, OutputParseError, StoreOutput};
 
 pub(crate) use bundle::{BundleImage, write_bundle};
 
@@ -47,20 +49,22 @@ impl Engine {
         step: &OwnStep,
         cancel: &CancellationToken,
     ) -> Result<Metadata, Error> {
-        let default = [Output::Store];
+        let default = [Output::Store(StoreOutput::default())];
         let outputs = if export.outputs.is_empty() { &default[..] } else { export.outputs };
-        let mut metadata = Metadata {
-            config_digest: (export.images.len() == 1).then(|| export.images[0].id),
-            name: (!export.tags.is_empty()).then(|| names(export.tags)),
-            ..Metadata::default()
-        };
+        let mut metadata =
+            Metadata { config_digest: (export.images.len() == 1).then(|| export.images[0].id), ..Metadata::default() };
+        let mut named = export.tags.to_vec();
         for output in outputs {
             if cancel.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             match output {
-                Output::Store => self.put_in_store(export, step, &mut metadata)?,
+                Output::Store(output) => {
+                    named.extend(own_names(export, &output.names).iter().cloned());
+                    self.put_in_store(export, output, step, &mut metadata)?;
+                }
                 Output::Bundle(output) => {
+                    named.extend(own_names(export, &output.names).iter().cloned());
                     let _part = step.part(format!("sending {}", output.kind.name()));
                     let descriptor = self.export_bundle(export, output, cancel).await?;
                     (metadata.digest, metadata.descriptor) = (Some(descriptor.digest), Some(descriptor));
@@ -72,19 +76,27 @@ impl Engine {
                 Output::Nowhere => {}
             }
         }
+        metadata.name = names(&named);
         Ok(metadata)
     }
 
-    fn put_in_store(&self, export: &ExportRequest<'_>, step: &OwnStep, metadata: &mut Metadata) -> Result<(), Error> {
+    fn put_in_store(
+        &self,
+        export: &ExportRequest<'_>,
+        output: &StoreOutput,
+        step: &OwnStep,
+        metadata: &mut Metadata,
+    ) -> Result<(), Error> {
+        let tags = own_names(export, &output.names);
         let updated = Timestamp::now();
         let named = |image: &ImageRecord| NamedImage { platform: image.platform.clone(), id: image.id };
         let record = NameRecord { images: export.images.iter().map(named).collect(), digest: None, updated };
-        let names: Vec<(Reference, NameRecord)> = export.tags.iter().map(|tag| (tag.clone(), record.clone())).collect();
+        let names: Vec<(Reference, NameRecord)> = tags.iter().map(|tag| (tag.clone(), record.clone())).collect();
         self.store.put_images(export.images, &names)?;
         for image in export.images {
             drop(step.part(format!("writing image {}", image.id)));
         }
-        for tag in export.tags {
+        for tag in tags {
             drop(step.part(format!("naming to {tag}")));
         }
         // An image has no manifest before somebody needs one; until then it goes by its config.
@@ -93,6 +105,18 @@ impl Engine {
     }
 }
 
-fn names(tags: &[Reference]) -> String {
-    tags.iter().map(Reference::to_string).collect::<Vec<_>>().join(",")
+/// Returns the names that an output gives: those of the request, else its own. buildx does so too: `-t` wins over `name=`.
+fn own_names<'a>(export: &ExportRequest<'a>, names: &'a [Reference]) -> &'a [Reference] {
+    if export.tags.is_empty() { names } else { export.tags }
+}
+
+/// Returns names joined by commas, each once; `None` where there are none.
+fn names(named: &[Reference]) -> Option<String> {
+    let mut texts: Vec<String> = Vec::with_capacity(named.len());
+    for text in named.iter().map(Reference::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    (!texts.is_empty()).then(|| texts.join(","))
 }

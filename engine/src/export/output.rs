@@ -3,20 +3,31 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use frontend::{CsvError, csv_fields};
+use oci::{Reference, Timestamp};
+
+use super::annotation::{Annotation, AnnotationParseError, parse_attribute};
 use super::archive::Destination;
 use super::blob::Compression;
 
 /// Where a result goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// The store of this machine, under the names of the request.
-    Store,
+    /// The store of this machine.
+    Store(StoreOutput),
     /// An OCI layout or a Docker archive.
     Bundle(BundleOutput),
     /// The files of the image.
     Files(FilesOutput),
     /// Nowhere: only the cache is filled.
     Nowhere,
+}
+
+/// The store of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct StoreOutput {
+    /// The image's names, where the request has none.
+    pub names: Vec<Reference>,
 }
 
 /// An OCI layout or a Docker archive.
@@ -32,6 +43,33 @@ pub struct BundleOutput {
     pub force_compression: bool,
     /// Whether files of layers that were made here get no time later than `SOURCE_DATE_EPOCH`.
     pub rewrite_timestamp: bool,
+    /// What stands in place of `SOURCE_DATE_EPOCH`.
+    pub epoch: EpochChoice,
+    /// The images' names, where the request has none.
+    pub names: Vec<Reference>,
+    /// What is noted on manifests and indexes.
+    pub annotations: Vec<Annotation>,
+}
+
+impl BundleOutput {
+    /// Returns an output as it is without further attributes.
+    pub fn new(kind: BundleKind, destination: Destination, compression: Compression) -> Self {
+        let (force_compression, rewrite_timestamp, epoch) = (false, false, EpochChoice::OfBuild);
+        let (names, annotations) = (Vec::new(), Vec::new());
+        Self { kind, destination, compression, force_compression, rewrite_timestamp, epoch, names, annotations }
+    }
+}
+
+/// Which `SOURCE_DATE_EPOCH` counts for an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EpochChoice {
+    /// That of the build.
+    #[default]
+    OfBuild,
+    /// None, also where the build has one.
+    None,
+    /// This one.
+    At(Timestamp),
 }
 
 /// What a bundle can be read as.
@@ -65,6 +103,25 @@ pub struct FilesOutput {
 /// Why a text is no output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputParseError {
+    /// The text is no list of fields.
+    #[error("cannot read `{text}`")]
+    Fields {
+        /// The text.
+        text: String,
+        /// Why not.
+        source: CsvError,
+    },
+    /// An annotation is none.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationParseError),
+    /// A name is none of an image.
+    #[error("invalid tag \"{name}\"")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: oci::ReferenceParseError,
+    },
     /// A part is not `key=value`.
     #[error("invalid value {part}: expected `key=value`")]
     Part {
@@ -94,6 +151,12 @@ pub enum OutputParseError {
         /// The type.
         kind: String,
     },
+    /// What goes into the store cannot have annotations.
+    #[error("cannot keep the annotation `{key}`: images in the store have no manifest to put it on; use type=oci")]
+    Unannotated {
+        /// The annotation.
+        key: String,
+    },
     /// A value is none of the key's.
     #[error("invalid value `{value}` for `{key}`: expected {expected}")]
     Value {
@@ -116,6 +179,9 @@ struct Attributes {
     level: Option<i32>,
     force_compression: bool,
     rewrite_timestamp: bool,
+    epoch: EpochChoice,
+    names: Vec<Reference>,
+    annotations: Vec<Annotation>,
     platform_split: Option<bool>,
 }
 
@@ -132,8 +198,9 @@ impl FromStr for Output {
             return Ok(Self::Files(FilesOutput { destination, platform_split: None }));
         }
         let mut attributes = Attributes::default();
-        for part in text.split(',') {
-            let (key, value) = part.split_once('=').ok_or_else(|| OutputParseError::Part { part: part.to_owned() })?;
+        let fields = csv_fields(text).map_err(|source| OutputParseError::Fields { text: text.to_owned(), source })?;
+        for part in &fields {
+            let (key, value) = part.split_once('=').ok_or_else(|| OutputParseError::Part { part: part.clone() })?;
             attributes.set(key.trim(), value.trim())?;
         }
         attributes.into_output()
@@ -146,33 +213,35 @@ impl Attributes {
             "type" => self.kind = value.to_owned(),
             "dest" => self.destination = Some(value.to_owned()),
             "tar" => self.is_tar = Some(boolean(key, value)?),
+            "name" => self.names = names(value)?,
             "compression" => self.compression = Some(value.to_owned()),
-            "compression-level" => {
-                let expected = "a number";
-                let level = value.parse().map_err(|_| OutputParseError::Value {
-                    key: key.to_owned(),
-                    value: value.to_owned(),
-                    expected,
-                })?;
-                self.level = Some(level);
-            }
+            "compression-level" => self.level = Some(number(key, value)?),
             "force-compression" => self.force_compression = boolean(key, value)?,
             "rewrite-timestamp" => self.rewrite_timestamp = boolean(key, value)?,
+            "source-date-epoch" => self.epoch = epoch(key, value)?,
             "platform-split" => self.platform_split = Some(boolean(key, value)?),
-            _ => {
-                let kind = if self.kind.is_empty() { "this" } else { &self.kind };
-                return Err(OutputParseError::Key { key: key.to_owned(), kind: kind.to_owned() });
-            }
+            // That is how it is anyway: OCI's media types, an image in the store that needs no unpacking.
+            "oci-mediatypes" | "store" => only_true(key, value)?,
+            "unpack" => boolean(key, value).map(|_| ())?,
+            _ => match parse_attribute(key, value)? {
+                Some(annotation) => self.annotations.push(annotation),
+                None => return Err(self.unknown(key)),
+            },
         }
         Ok(())
+    }
+
+    fn unknown(&self, key: &str) -> OutputParseError {
+        let kind = if self.kind.is_empty() { "this" } else { &self.kind };
+        OutputParseError::Key { key: key.to_owned(), kind: kind.to_owned() }
     }
 
     fn into_output(self) -> Result<Output, OutputParseError> {
         let needs_destination = || OutputParseError::NoDestination { kind: self.kind.clone() };
         match self.kind.as_str() {
             "" => Err(OutputParseError::NoType),
-            "image" => Ok(Output::Store),
-            "docker" if self.destination.is_none() => Ok(Output::Store),
+            "image" => self.into_store(),
+            "docker" if self.destination.is_none() => self.into_store(),
             "docker" | "oci" => {
                 let kind = if self.kind == "oci" { BundleKind::Oci } else { BundleKind::Docker };
                 let destination = self.destination.clone().ok_or_else(needs_destination)?;
@@ -182,9 +251,14 @@ impl Attributes {
                     (path, _) => Destination::File(PathBuf::from(path)),
                 };
                 let compression = Compression::parse(self.compression.as_deref(), self.level)?;
-                let (force_compression, rewrite_timestamp) = (self.force_compression, self.rewrite_timestamp);
-                let output = BundleOutput { kind, destination, compression, force_compression, rewrite_timestamp };
-                Ok(Output::Bundle(output))
+                Ok(Output::Bundle(BundleOutput {
+                    force_compression: self.force_compression,
+                    rewrite_timestamp: self.rewrite_timestamp,
+                    epoch: self.epoch,
+                    names: self.names,
+                    annotations: self.annotations,
+                    ..BundleOutput::new(kind, destination, compression)
+                }))
             }
             "tar" => {
                 let destination = match self.destination.as_deref() {
@@ -204,11 +278,21 @@ impl Attributes {
     }
 }
 
+impl Attributes {
+    /// An image in the store has no manifest, which is what annotations stand on.
+    fn into_store(self) -> Result<Output, OutputParseError> {
+        match self.annotations.first() {
+            Some(annotation) => Err(OutputParseError::Unannotated { key: annotation.key.clone() }),
+            None => Ok(Output::Store(StoreOutput { names: self.names })),
+        }
+    }
+}
+
 impl Output {
     /// Returns what users see of it while it is written.
     pub(crate) fn step_name(&self) -> &'static str {
         match self {
-            Self::Store => "image",
+            Self::Store(_) => "image",
             Self::Bundle(BundleOutput { kind: BundleKind::Oci, .. }) => "oci image format",
             Self::Bundle(BundleOutput { kind: BundleKind::Docker, .. }) => "docker image format",
             Self::Files(FilesOutput { destination: Destination::Directory(_), .. }) => "client directory",
@@ -218,11 +302,37 @@ impl Output {
     }
 }
 
+fn names(value: &str) -> Result<Vec<Reference>, OutputParseError> {
+    let name = |name: &str| name.parse().map_err(|source| OutputParseError::Name { name: name.to_owned(), source });
+    value.split(',').map(str::trim).filter(|it| !it.is_empty()).map(name).collect()
+}
+
+fn number<T: FromStr>(key: &str, value: &str) -> Result<T, OutputParseError> {
+    value.parse().map_err(|_| unexpected(key, value, "a number"))
+}
+
+/// Seconds since the start of 1970; nothing is none.
+fn epoch(key: &str, value: &str) -> Result<EpochChoice, OutputParseError> {
+    if value.is_empty() {
+        return Ok(EpochChoice::None);
+    }
+    let time = Timestamp::from_unix(number(key, value)?, 0);
+    time.map(EpochChoice::At).ok_or_else(|| unexpected(key, value, "seconds of the years 0 to 9999"))
+}
+
+fn only_true(key: &str, value: &str) -> Result<(), OutputParseError> {
+    if boolean(key, value)? { Ok(()) } else { Err(unexpected(key, value, "true, since Kiln does nothing else")) }
+}
+
+fn unexpected(key: &str, value: &str, expected: &'static str) -> OutputParseError {
+    OutputParseError::Value { key: key.to_owned(), value: value.to_owned(), expected }
+}
+
 fn boolean(key: &str, value: &str) -> Result<bool, OutputParseError> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
-        _ => Err(OutputParseError::Value { key: key.to_owned(), value: value.to_owned(), expected: "true or false" }),
+        _ => Err(unexpected(key, value, "true or false")),
     }
 }
 
@@ -245,14 +355,16 @@ mod tests {
         assert_eq!(parse("type=local,dest=out"), Ok(files(Destination::Directory("out".into()))));
         assert_eq!(parse("type=tar,dest=a.tar"), Ok(files(Destination::File("a.tar".into()))));
         assert_eq!(parse("type=tar"), Ok(files(Destination::Stdout)));
-        assert_eq!(parse("type=docker"), Ok(Output::Store));
-        assert_eq!(parse("type=image"), Ok(Output::Store));
-        assert_eq!(parse("type=cacheonly"), Ok(Output::Nowhere));
-        let bundle = |kind, destination, compression| {
-            let (force_compression, rewrite_timestamp) = (false, false);
-            let output = BundleOutput { kind, destination, compression, force_compression, rewrite_timestamp };
-            Ok(Output::Bundle(output))
+        let store = |names: &[&str]| {
+            let names = names.iter().map(|name| name.parse().unwrap()).collect();
+            Ok(Output::Store(StoreOutput { names }))
         };
+        assert_eq!(parse("type=docker"), store(&[]));
+        assert_eq!(parse("type=image,unpack=true,store=true"), store(&[]));
+        assert_eq!(parse("type=image,\"name=a,b:2\""), store(&["a", "b:2"]));
+        assert_eq!(parse("type=cacheonly"), Ok(Output::Nowhere));
+        let bundle =
+            |kind, destination, compression| Ok(Output::Bundle(BundleOutput::new(kind, destination, compression)));
         let gzip = Compression::parse(None, None).unwrap();
         assert_eq!(parse("type=oci,dest=a.tar"), bundle(BundleKind::Oci, Destination::File("a.tar".into()), gzip));
         let plain = Compression::Uncompressed;
@@ -271,6 +383,21 @@ mod tests {
         refused("type=local", "dest is required for local output");
         refused("type=oci,x", "invalid value x: expected `key=value`");
         refused("type=oci,dest=a,color=red", "unknown attribute `color` for oci output");
+        refused("type=image,name=a:b:c", "invalid tag \"a:b:c\"");
+        refused("type=oci,\"name=a", "cannot read `type=oci,\"name=a`");
+        refused(
+            "type=oci,dest=a,annotation-layer.a=1",
+            "unknown annotation type \"layer\": expected manifest, index, manifest-descriptor or index-descriptor",
+        );
+        refused(
+            "type=image,annotation.a=1",
+            "cannot keep the annotation `a`: images in the store have no manifest to put it on; use type=oci",
+        );
+        refused("type=oci,source-date-epoch=now", "invalid value `now` for `source-date-epoch`: expected a number");
+        refused(
+            "type=oci,oci-mediatypes=false",
+            "invalid value `false` for `oci-mediatypes`: expected true, since Kiln does nothing else",
+        );
         refused(
             "type=floppy",
             "unsupported output type `floppy`: expected image, docker, oci, tar, local or cacheonly",

@@ -109,8 +109,9 @@ impl Engine {
         Ok(builds)
     }
 
-    /// Finds a build by its id or the beginning of it; an empty text is the newest one.
+    /// Finds a build by its id, the beginning of it, or what `--metadata-file` calls it; an empty text is the newest one.
     pub fn find_build(&self, text: &str) -> Result<BuildSummary, Error> {
+        let text = text.rsplit_once('/').map_or(text, |(_, id)| id);
         let mut found = self.builds()?.into_iter().filter(|build| build.id.starts_with(text));
         let unknown = || Error::NoSuchBuild { id: text.to_owned() };
         let first = found.next().ok_or_else(unknown)?;

@@ -16,6 +16,8 @@ use crate::event::{Event, Outcome};
 use crate::event_sink::EventSink;
 use crate::{Error, chain};
 
+/// What buildx calls the builder of this machine, and its only node.
+const BUILDER: &str = "default";
 /// How many random bytes an id has; it is written in hexadecimal digits.
 const ID_BYTES: usize = 12;
 /// How much is gathered before it is written.
@@ -28,6 +30,7 @@ pub(crate) struct Recording {
     history: PathBuf,
     path: PathBuf,
     project: String,
+    id: String,
     began: Timestamp,
     state: Arc<Mutex<State>>,
 }
@@ -62,7 +65,7 @@ impl Recording {
             }
             Err(error) => state.failure = Some(error),
         }
-        Self { history: history.to_owned(), path, project, began, state: Arc::new(Mutex::new(state)) }
+        Self { history: history.to_owned(), path, project, id, began, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Returns a sink that records every event and hands it on.
@@ -79,6 +82,11 @@ impl Recording {
     /// Returns what the name of a file of a later build of the same context and Dockerfile has in its middle.
     pub(crate) fn project(&self) -> &str {
         &self.project
+    }
+
+    /// Returns what the build is called outside: builder, node and id, as with buildx.
+    pub(crate) fn build_ref(&self) -> String {
+        format!("{BUILDER}/{BUILDER}/{}", self.id)
     }
 
     /// Returns when the build began.

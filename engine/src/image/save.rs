@@ -65,13 +65,7 @@ impl Engine {
         }
         let (store, cancel) = (self.store.clone(), cancel.clone());
         let SaveRequest { destination, kind, .. } = request.clone();
-        let output = BundleOutput {
-            kind,
-            destination,
-            compression: Compression::Uncompressed,
-            force_compression: false,
-            rewrite_timestamp: false,
-        };
+        let output = BundleOutput::new(kind, destination, Compression::Uncompressed);
         let written = tokio::task::spawn_blocking(move || {
             let bundle: Vec<BundleImage<'_>> = found
                 .iter()

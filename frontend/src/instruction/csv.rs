@@ -21,7 +21,7 @@ pub enum CsvError {
 }
 
 /// Splits a text into its fields.
-pub(crate) fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
+pub fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
     if text.is_empty() {
         return Err(CsvError::Empty);
     }

@@ -13,7 +13,7 @@ mod written;
 
 pub use error::InstructionError;
 
-pub(crate) use csv::{CsvError, csv_fields};
+pub use csv::{CsvError, csv_fields};
 pub(crate) use error::Refusal;
 pub(crate) use written::Written;
 

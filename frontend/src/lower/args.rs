@@ -11,7 +11,6 @@ use crate::suggest;
 use crate::syntax::Escape;
 
 use super::error::{Fault, LowerProblem};
-use super::names::format_platform;
 use super::report::Reports;
 
 /// What `TARGETSTAGE` is where neither the request nor the last stage has a name.
@@ -95,7 +94,7 @@ pub(super) fn default_args(
         ("BUILDOSVERSION", optional(&build.os_version)),
         ("BUILDARCH", build.architecture.clone()),
         ("BUILDVARIANT", optional(&build.variant)),
-        ("TARGETPLATFORM", format_platform(target)),
+        ("TARGETPLATFORM", target.to_string()),
         ("TARGETOS", target.os.clone()),
         ("TARGETOSVERSION", optional(&target.os_version)),
         ("TARGETARCH", target.architecture.clone()),

@@ -11,7 +11,7 @@ use crate::suggest;
 
 use super::contexts::ContextFiles;
 use super::error::{Fault, LowerProblem};
-use super::names::{Steps, format_platform};
+use super::names::Steps;
 use super::node::{NodeId, SCRATCH};
 use super::pass::Pass;
 use super::session::Stopped;
@@ -98,7 +98,7 @@ impl Pass<'_, '_> {
     }
 
     fn metadata_name(&self, reference: &Reference, platform: &Platform) -> String {
-        let platform = if self.target.is_named { format!("{} ", format_platform(platform)) } else { String::new() };
+        let platform = if self.target.is_named { format!("{platform} ") } else { String::new() };
         format!("[{platform}internal] load metadata for {reference}")
     }
 
@@ -139,7 +139,7 @@ impl Pass<'_, '_> {
         if expected.os == config.os && expected.architecture == config.architecture {
             return;
         }
-        let quoted = |platform: &Platform| go::quote(&format_platform(platform));
+        let quoted = |platform: &Platform| go::quote(&platform.to_string());
         let message = format!(
             "Base image {} was pulled with platform {}, expected {} for current build",
             node.base_name,

@@ -15,7 +15,7 @@ use crate::source::Span;
 
 use super::dispatch::At;
 use super::error::LowerProblem;
-use super::names::{format_platform, own_hints};
+use super::names::own_hints;
 use super::node::SCRATCH;
 use super::pass::Pass;
 use super::stage::foreign_layer;
@@ -55,7 +55,7 @@ impl Pass<'_, '_> {
             return None;
         }
         let name = context_name(reference);
-        let of_platform = format!("{name}::{}", format_platform(platform));
+        let of_platform = format!("{name}::{platform}");
         let is_named = |wanted: &str| {
             contexts.keys().find(|key| *key == wanted || normalised(key).is_some_and(|key| key == wanted)).cloned()
         };

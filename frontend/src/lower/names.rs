@@ -37,7 +37,7 @@ impl Steps {
         self.count += 1;
         let mut prefix = "[".to_owned();
         if self.with_platform {
-            prefix.push_str(&format!("{}{} ", format_platform(platform), cross_target(platform, environment)));
+            prefix.push_str(&format!("{platform}{} ", cross_target(platform, environment)));
         }
         if !self.stage.is_empty() {
             prefix.push_str(&format!("{} ", self.stage));
@@ -91,19 +91,11 @@ fn uppercase_keyword(text: &str) -> String {
     }
 }
 
-/// Returns a platform with the version of its system, as `windows(10.0.17763)/amd64`.
-pub(super) fn format_platform(platform: &Platform) -> String {
-    match &platform.os_version {
-        Some(version) => platform.to_string().replacen('/', &format!("({version})/"), 1),
-        None => platform.to_string(),
-    }
-}
-
 /// Returns what a step that builds for another platform than it runs on is marked with: `->arm64`, or nothing.
 fn cross_target(base: &Platform, environment: &Environment) -> String {
     let Some(target) = target_platform(base, environment) else { return String::new() };
     if target.os != base.os {
-        return format!("->{}", format_platform(&target));
+        return format!("->{target}");
     }
     if target.architecture == base.architecture {
         return String::new();

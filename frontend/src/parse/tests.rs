@@ -260,7 +260,7 @@ fn hostile_files_end_quickly_in_an_error() {
         &format!("FROM a\n{}", "X\n".repeat(200_000)).replace('X', "RUN x"),
         &["100001:1 the Dockerfile has more than 100000 instructions"],
     );
-    check_errors(&"x".repeat(17 << 20), &["the Dockerfile is larger than 16777216 bytes"]);
+    check_errors(&"x".repeat(17 << 20), &["the Dockerfile exceeds maximum allowed size of 16777216 bytes"]);
     check_errors(&"x".repeat(10 << 20), &["1:1 dockerfile line greater than max allowed size of 65535"]);
     check_errors("FROM a\0", &["1:7 the Dockerfile contains a NUL byte"]);
     assert_eq!(parse(&b"X\n".repeat(1_000_000)).diagnostics.len(), DIAGNOSTICS_MAX);
