@@ -260,11 +260,6 @@ pub struct Transfer {
 }
 
 impl Dockerfile {
-    /// Returns the value of a directive.
-    pub fn directive(&self, name: crate::syntax::DirectiveName) -> Option<&Directive> {
-        self.directives.iter().find(|directive| directive.name == name)
-    }
-
     /// Returns the names of the stages that have one, in order.
     pub fn stage_names(&self) -> impl Iterator<Item = &str> {
         self.stages.iter().filter_map(|stage| stage.name.as_deref())

@@ -52,6 +52,17 @@ pub(crate) fn quote_list(list: &[String]) -> String {
     format!("[{}]", quoted.join(" "))
 }
 
+/// Returns a number as the character that it stands for, in single quotes, as `%q` writes an integer: `'\\x03'`, `'é'`. What is no character is `'�'`.
+pub(crate) fn quote_number(number: i64) -> String {
+    let character = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+    let text = match character {
+        '\'' => "\\'".to_owned(),
+        '"' => "\"".to_owned(),
+        other => quote(other.encode_utf8(&mut [0; 4])).trim_matches('"').to_owned(),
+    };
+    format!("'{text}'")
+}
+
 /// Returns strings in brackets, as `%v` writes a list of them: `[/a /b]`.
 pub(crate) fn list(list: &[String]) -> String {
     format!("[{}]", list.join(" "))
@@ -210,6 +221,8 @@ mod tests {
         assert_eq!(quote("a\"b\\c\n\t\u{1}é\u{a0}\u{1f600}\u{200b}"), r#""a\"b\\c\n\t\x01é\u00a0😀\u200b""#);
         assert_eq!(quote_list(&["/bin/sh".into(), "-c".into(), "".into()]), r#"["/bin/sh" "-c" ""]"#);
         assert_eq!(list(&["/a".into(), "/b".into()]), "[/a /b]");
+        let numbers = [0, 3, 10, 34, 39, 92, 97, 0xe9, 0xd800, -1].map(quote_number);
+        assert_eq!(numbers, [r"'\x00'", r"'\x03'", r"'\n'", "'\"'", r"'\''", r"'\\'", "'a'", "'é'", "'�'", "'�'"]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod trigger;
 
 pub(crate) use trigger::{TriggerError, parse_trigger};
 
+use llb::LineRange;
+
 use crate::ast::{Command, Dockerfile, GlobalArg, Instruction, Piece, PieceKind};
 use crate::diagnostic::Diagnostic;
 use crate::instruction::{self, InstructionError, Parsed, Refusal, Written};
@@ -18,6 +20,9 @@ pub struct Parse {
     pub file: Dockerfile,
     /// The errors, in the order of the text. With any, the file cannot be built.
     pub diagnostics: Vec<Diagnostic>,
+    /// Which of them is the first about how the text is written rather than about what an instruction says: Docker looks for these in the whole file before all
+    /// others, and stops at the first.
+    pub misspelt: Option<usize>,
 }
 
 /// Why a file as a whole is refused.
@@ -64,7 +69,7 @@ pub fn parse(text: &[u8]) -> Parse {
 }
 
 fn refused(error: FileError) -> Parse {
-    Parse { diagnostics: vec![Diagnostic::error(error)], ..Parse::default() }
+    Parse { diagnostics: vec![Diagnostic::error(error)], misspelt: Some(0), ..Parse::default() }
 }
 
 struct Parser<'a> {
@@ -154,8 +159,9 @@ impl<'a> Parser<'a> {
         let (end, heredocs) = match read_heredocs(text, &written, end) {
             Ok(found) => found,
             Err((end, error)) => {
-                self.piece(PieceKind::Instruction, Span::new(joined.span.start, end));
-                self.refuse(&written, error.into());
+                let span = Span::new(joined.span.start, end);
+                self.piece(PieceKind::Instruction, span);
+                self.refuse_lines(&written, error.into(), self.source.lines_of(span));
                 return end;
             }
         };
@@ -189,20 +195,39 @@ impl<'a> Parser<'a> {
     }
 
     fn refuse(&mut self, written: &Written<'_>, refusal: Refusal) {
-        let site = written.site();
-        let message = refusal.error.message(site.lines.start);
-        let diagnostic =
-            Diagnostic::error(message).in_lines(site.lines).at(self.source, refusal.span.unwrap_or(site.span));
-        self.error(match refusal.hint {
-            Some(hint) => diagnostic.with_hint(hint),
-            None => diagnostic,
-        });
+        let lines = written.site().lines;
+        self.refuse_lines(written, refusal, lines);
     }
 
+    fn refuse_lines(&mut self, written: &Written<'_>, refusal: Refusal, lines: LineRange) {
+        let site = written.site();
+        let message = refusal.error.message(lines.start);
+        let diagnostic = Diagnostic::error(message).in_lines(lines).at(self.source, refusal.span.unwrap_or(site.span));
+        let diagnostic = match refusal.hint {
+            Some(hint) => diagnostic.with_hint(hint),
+            None => diagnostic,
+        };
+        if refusal.error.is_of_text() {
+            self.error(diagnostic);
+        } else {
+            self.push(diagnostic);
+        }
+    }
+
+    /// Adds an error about how the text is written.
     fn error(&mut self, diagnostic: Diagnostic) {
-        if self.parse.diagnostics.len() < DIAGNOSTICS_MAX {
+        let place = self.parse.diagnostics.len();
+        if self.push(diagnostic) {
+            self.parse.misspelt.get_or_insert(place);
+        }
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) -> bool {
+        let is_added = self.parse.diagnostics.len() < DIAGNOSTICS_MAX;
+        if is_added {
             self.parse.diagnostics.push(diagnostic);
         }
+        is_added
     }
 
     /// Notes what a part of the text is; blanks in front of an instruction belong to it.

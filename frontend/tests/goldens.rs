@@ -226,15 +226,16 @@ fn answer(call: &str, arguments: &Arguments, parse: &Parse) -> String {
     serde_json::to_string_pretty(&json).unwrap() + "\n"
 }
 
-/// Writes locations as `3-4`.
+/// Writes locations as `3-3 4-4`.
 fn shorten_locations(json: &mut serde_json::Value) {
     match json {
         serde_json::Value::Array(list) => list.iter_mut().for_each(shorten_locations),
         serde_json::Value::Object(fields) => {
             for (key, value) in fields {
                 if key == "location" {
-                    let range = &value["ranges"][0];
-                    *value = format!("{}-{}", range["start"]["line"], range["end"]["line"]).into();
+                    let ranges = value["ranges"].as_array().into_iter().flatten();
+                    let shown = ranges.map(|range| format!("{}-{}", range["start"]["line"], range["end"]["line"]));
+                    *value = shown.collect::<Vec<_>>().join(" ").into();
                 }
                 shorten_locations(value);
             }

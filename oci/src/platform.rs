@@ -33,7 +33,9 @@ pub enum PlatformParseError {
     #[error("invalid platform: the text is empty")]
     Empty,
     /// A component has a character that no name has.
-    #[error("invalid platform `{text}`: `{component}` may have only letters, digits, `.`, `_` and `-`")]
+    #[error(
+        "\"{component}\" is an invalid component of \"{text}\": it may have only letters, digits, `.`, `_` and `-`"
+    )]
     Component {
         /// What was to be parsed.
         text: String,
@@ -273,9 +275,12 @@ mod tests {
         check("linux/amd64/v1/x", "invalid platform `linux/amd64/v1/x`: expected `os/architecture[/variant]`");
         check(
             "windows()/amd64",
-            "invalid platform `windows()/amd64`: `windows()` may have only letters, digits, `.`, `_` and `-`",
+            "\"windows()\" is an invalid component of \"windows()/amd64\": it may have only letters, digits, `.`, `_` and `-`",
         );
-        check("linux//v7", "invalid platform `linux//v7`: `` may have only letters, digits, `.`, `_` and `-`");
+        check(
+            "linux//v7",
+            "\"\" is an invalid component of \"linux//v7\": it may have only letters, digits, `.`, `_` and `-`",
+        );
     }
 
     #[test]

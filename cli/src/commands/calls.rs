@@ -109,7 +109,8 @@ fn warnings(findings: &[Finding]) -> String {
         count => format!("Check complete, {count} warnings have been found!\n"),
     };
     for finding in warnings {
-        let rule = finding.diagnostic.rule.map(|rule| format!("{} - {}", rule.name(), rule.url())).unwrap_or_default();
+        let page = |url: Option<String>| url.map(|url| format!(" - {url}")).unwrap_or_default();
+        let rule = finding.diagnostic.rule.map(|rule| format!("{rule}{}", page(rule.url()))).unwrap_or_default();
         text.push_str(&format!("\nWARNING: {rule}\n{}\n{}", printable(&finding.diagnostic.message), place(finding)));
         text.push_str(&hint(finding));
     }

@@ -123,7 +123,7 @@ impl Definition {
         let (mut short, mut detail, mut url) = (warning.message.clone(), String::new(), String::new());
         if let Some(rule) = &warning.rule {
             short = format!("{}: {short}", rule.name());
-            (detail, url) = (rule.description().to_owned(), rule.url());
+            (detail, url) = (rule.description().to_owned(), rule.url().unwrap_or_default());
         }
         if let Some(lines) = warning.lines {
             short = format!("{short} (line {})", lines.start);

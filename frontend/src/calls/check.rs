@@ -9,14 +9,14 @@ use crate::source::Source;
 /// What the build checks found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// The warnings, in the order of the file.
+    /// The warnings, in the order of the checks: those that look at lines, at instructions, at the whole file, at what is built.
     pub warnings: Vec<CheckWarning>,
     /// The file.
     pub sources: Vec<CheckSource>,
     /// Why the file cannot be built, where it cannot.
     #[serde(rename = "buildError", skip_serializing_if = "Option::is_none")]
     pub build_error: Option<BuildError>,
-    /// All of it with what BuildKit's answer has no place for: columns, notes, hints, further errors.
+    /// All of it in the order of the file, with what BuildKit's answer has no place for: columns, notes, hints, further errors.
     #[serde(skip)]
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -29,8 +29,9 @@ pub struct CheckWarning {
     pub rule_name: String,
     /// What the check asks for.
     pub description: String,
-    /// The page that documents it.
-    pub url: String,
+    /// The page that documents the check, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// What is wrong here.
     pub detail: String,
     /// Where.
@@ -59,9 +60,8 @@ pub struct BuildError {
 }
 
 impl CheckReport {
-    /// Returns the report of a file from what was found in it.
+    /// Returns the report of a file from what was found in it, in the order of the checks.
     pub(crate) fn new(filename: &str, source: &Source, mut diagnostics: Vec<Diagnostic>) -> Self {
-        diagnostics.sort_by_key(|diagnostic| diagnostic.lines.map_or(0, |lines| lines.start));
         let location = |diagnostic: &Diagnostic| diagnostic.lines.map(Location::from).unwrap_or_default();
         let warning = |diagnostic: &Diagnostic| {
             let rule = diagnostic.rule?;
@@ -78,7 +78,9 @@ impl CheckReport {
         let build_error = error.map(|error| BuildError { message: error.message.clone(), location: location(error) });
         let sources =
             vec![CheckSource { filename: filename.to_owned(), language: "Dockerfile", data: source.text().to_owned() }];
-        Self { warnings: diagnostics.iter().filter_map(warning).collect(), sources, build_error, diagnostics }
+        let warnings = diagnostics.iter().filter_map(warning).collect();
+        diagnostics.sort_by_key(|diagnostic| diagnostic.lines.map_or(0, |lines| lines.start));
+        Self { warnings, sources, build_error, diagnostics }
     }
 }
 

@@ -27,8 +27,10 @@ pub struct Point {
     pub line: u32,
 }
 
+/// Each line is a range of its own.
 impl From<LineRange> for Location {
     fn from(lines: LineRange) -> Self {
-        Self { ranges: vec![Range { start: Point { line: lines.start }, end: Point { line: lines.end } }] }
+        let range = |line| Range { start: Point { line }, end: Point { line } };
+        Self { ranges: (lines.start..=lines.end.max(lines.start)).map(range).collect() }
     }
 }

@@ -155,9 +155,10 @@ impl Rule {
         }
     }
 
-    /// Returns the page that documents the check.
-    pub fn url(self) -> String {
-        format!("https://docs.docker.com/go/dockerfile/rule/{}/", kebab(self.name()))
+    /// Returns the page that documents the check, or `None` where it has none.
+    pub fn url(self) -> Option<String> {
+        let page = || format!("https://docs.docker.com/go/dockerfile/rule/{}/", kebab(self.name()));
+        (self != Self::InvalidBaseImagePlatform).then(page)
     }
 
     /// Tells whether the check runs only where it is asked for.
@@ -215,10 +216,13 @@ mod tests {
 
     #[test]
     fn each_check_has_its_page() {
-        let page = |rule: Rule| rule.url().trim_start_matches("https://docs.docker.com/go/dockerfile/rule/").to_owned();
+        let page = |rule: Rule| {
+            rule.url().unwrap().trim_start_matches("https://docs.docker.com/go/dockerfile/rule/").to_owned()
+        };
         assert_eq!(page(Rule::JsonArgsRecommended), "json-args-recommended/");
         assert_eq!(page(Rule::SecretsUsedInArgOrEnv), "secrets-used-in-arg-or-env/");
         assert_eq!(page(Rule::FromAsCasing), "from-as-casing/");
+        assert_eq!(Rule::InvalidBaseImagePlatform.url(), None);
         assert_eq!("UndefinedVar".parse(), Ok(Rule::UndefinedVar));
         assert_eq!(Rule::ALL.iter().map(|rule| rule.name()).collect::<std::collections::BTreeSet<_>>().len(), 22);
     }

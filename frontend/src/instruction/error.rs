@@ -218,17 +218,23 @@ pub enum InstructionError {
 impl InstructionError {
     /// Returns the message; where Docker names the line in the text itself, so does this.
     pub fn message(&self, line: u32) -> String {
-        // The others are found before instructions are told apart, and bear no line there.
-        let in_text = !matches!(
+        if self.is_of_text() || matches!(self, Self::NoStage) {
+            self.to_string()
+        } else {
+            format!("dockerfile parse error on line {line}: {self}")
+        }
+    }
+
+    /// Tells whether it is about how the text is written rather than about what the instruction says: it is found before instructions are told apart.
+    pub(crate) fn is_of_text(&self) -> bool {
+        matches!(
             self,
             Self::NotStrings
                 | Self::TwoArguments { .. }
                 | Self::NoEquals { .. }
                 | Self::UnterminatedHeredoc
                 | Self::HeredocName(_)
-                | Self::NoStage
-        );
-        if in_text { format!("dockerfile parse error on line {line}: {self}") } else { self.to_string() }
+        )
     }
 
     /// Returns what to do, where that is not plain.

@@ -42,7 +42,7 @@ impl<'a> Written<'a> {
     ) -> Self {
         let line = text.trim_start();
         let base = base + text.len() - line.len();
-        Self { joined, line, base, head: head(line), escape, comments, heredocs: Vec::new(), source }
+        Self { joined, line, base, head: head(line, escape), escape, comments, heredocs: Vec::new(), source }
     }
 
     /// Returns the instruction that is the argument of `ONBUILD`.
@@ -136,13 +136,14 @@ impl<'a> Written<'a> {
     /// Refuses words that are wrong whatever the instruction means: what is found before instructions are told apart.
     pub(crate) fn check_words(&self) -> Result<(), Refusal> {
         let arguments = self.arguments();
-        match self.head.keyword.to_ascii_uppercase().as_str() {
+        let found = match self.head.keyword.to_ascii_uppercase().as_str() {
             "CMD" | "ENTRYPOINT" | "RUN" | "SHELL" | "COPY" | "ADD" | "VOLUME" => {
                 command_line(&arguments.text, arguments.span).map(drop)
             }
             "ENV" => pairs::parse_pairs(self, "ENV").map(drop),
             "LABEL" => pairs::parse_pairs(self, "LABEL").map(drop),
             _ => Ok(()),
-        }
+        };
+        found.or_else(|refusal| if refusal.error.is_of_text() { Err(refusal) } else { Ok(()) })
     }
 }

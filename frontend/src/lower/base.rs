@@ -28,10 +28,11 @@ impl Pass<'_, '_> {
             self.built.resize_with(self.nodes.list.len(), || None);
             self.done.resize(self.nodes.list.len(), false);
             let mut is_complete = true;
-            for id in (0..self.nodes.list.len()).filter(|id| reachable[*id]) {
-                if self.nodes.list[id].base.is_none() && self.built[id].is_none() {
-                    is_complete &= self.resolve_node(id);
+            for (id, is_reachable) in reachable.iter().enumerate() {
+                if self.nodes.list[id].base.is_some() || self.built[id].is_some() {
+                    continue;
                 }
+                is_complete &= if *is_reachable { self.resolve_node(id) } else { self.check_name(id) };
             }
             if !is_complete {
                 return Err(Stopped);
@@ -59,6 +60,27 @@ impl Pass<'_, '_> {
         }
     }
 
+    /// Checks the name of a base that nothing needs: a wrong one is an error all the same. Tells whether it is right.
+    fn check_name(&mut self, id: NodeId) -> bool {
+        let node = &self.nodes.list[id];
+        let is_scratch = node.base_name == SCRATCH && node.context.is_none();
+        match self.base_reference(id) {
+            Err(fault) if !is_scratch => {
+                self.node_error(id, fault);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Returns the name of a node's base as that of an image.
+    fn base_reference(&self, id: NodeId) -> Result<Reference, Fault> {
+        let node = &self.nodes.list[id];
+        let span = node.stage.map_or(node.site.span, |stage| stage.base.span);
+        let problem = |source| LowerProblem::BaseReference { base: go::quote(&node.base_name), source };
+        node.base_name.parse().map_err(|source| Fault::at(problem(source), span))
+    }
+
     fn base_of(&mut self, id: NodeId) -> Result<Option<Built>, Fault> {
         let node = &self.nodes.list[id];
         if node.base_name == SCRATCH && node.context.is_none() {
@@ -69,9 +91,7 @@ impl Pass<'_, '_> {
         let (name, context) = (node.base_name.clone(), node.context.clone());
         let span = node.stage.map_or(node.site.span, |stage| stage.base.span);
         let platform = node.platform.clone().unwrap_or_else(|| self.target.platform.clone());
-        let reference: Reference = name
-            .parse()
-            .map_err(|source| Fault::at(LowerProblem::BaseReference { base: go::quote(&name), source }, span))?;
+        let reference = self.base_reference(id)?;
         if let Some(key) = context {
             let files = self.load_context(&key, &platform)?;
             return Ok(files.map(|files| replaced(files, &platform)));

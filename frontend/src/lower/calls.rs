@@ -10,6 +10,7 @@ use crate::plan::{LowerError, Lowered};
 use crate::request::LowerRequest;
 
 use super::entry::lower_platforms;
+use super::lint::lint_above;
 use super::node::NodeId;
 use super::pass::{Goal, Pass};
 use super::session::{Purpose, Session, Stopped};
@@ -32,10 +33,17 @@ fn outline_first_platform(session: &mut Session<'_>) -> Result<Outline, Stopped>
     Ok(pass.outline(&goal))
 }
 
-/// Returns what the build checks find in a file: in all stages, or in those that the target needs where one is named. A file that cannot be built has a report too.
+/// Returns what the build checks find in a file: in all stages, or in those that the target needs where one is named. A file that cannot be built has a report too:
+/// with the warnings up to the first error, as far as the text could be read at all.
 pub fn check(parse: &Parse, filename: &str, request: &LowerRequest, known: &Known) -> Lowered<CheckReport> {
     let (file, mut diagnostics) = (&parse.file, parse.diagnostics.clone());
-    if diagnostics.is_empty() {
+    if let Some(place) = parse.misspelt {
+        diagnostics.swap(0, place);
+    } else if let Some(first) = diagnostics.first() {
+        let mut session = Session::new(file, request, known, Purpose::Check);
+        lint_above(file, first.lines.map_or(0, |lines| lines.start), &mut session.reports);
+        diagnostics.splice(0..0, session.reports.into_diagnostics());
+    } else {
         let mut session = Session::new(file, request, known, Purpose::Check);
         let results = lower_platforms(&mut session);
         match session.conclude(results.ok().map(drop)) {

@@ -117,15 +117,15 @@ impl Pass<'_, '_> {
     /// `HEALTHCHECK`.
     pub(super) fn health_check(&mut self, built: &mut Built, at: At<'_>, check: &HealthCheck) -> Result<(), Fault> {
         built.once.health_check = Some(self.once(built.once.health_check, at));
-        let history = format!(
-            "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-            go::list(&check.test),
-            go::duration(check.interval_nanoseconds),
-            go::duration(check.timeout_nanoseconds),
-            go::duration(check.start_period_nanoseconds),
-            go::duration(check.start_interval_nanoseconds),
-            check.retries
-        );
+        let durations = [
+            check.interval_nanoseconds,
+            check.timeout_nanoseconds,
+            check.start_period_nanoseconds,
+            check.start_interval_nanoseconds,
+        ];
+        let durations = durations.map(|nanoseconds| go::quote(&go::duration(nanoseconds))).join(" ");
+        let history =
+            format!("HEALTHCHECK &{{{} {durations} {}}}", go::quote_list(&check.test), go::quote_number(check.retries));
         built.config.config.healthcheck = Some(check.clone());
         self.record(built, history, Layer::None)
     }
@@ -155,8 +155,8 @@ impl Pass<'_, '_> {
 
     fn report_port(&mut self, at: At<'_>, port: &Port, raw: &str, span: Span) {
         let reports = &mut self.session.reports;
-        if let Some(protocol) = &port.miscased_protocol {
-            let message = format!("Defined protocol '{protocol}' in EXPOSE instruction should be lowercase");
+        if port.is_miscased {
+            let message = format!("Defined protocol '{raw}' in EXPOSE instruction should be lowercase");
             reports.warn(Rule::ExposeProtoCasing, at.site, at.span(span), message);
         }
         if port.is_mapping {

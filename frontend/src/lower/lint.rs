@@ -17,11 +17,21 @@ const RESERVED_NAMES: [&str; 2] = ["context", "scratch"];
 
 /// Runs the checks that look at the file alone.
 pub(super) fn lint_file(file: &Dockerfile, reports: &mut Reports<'_>) {
+    lint_above(file, u32::MAX, reports);
+    lint_stage_names(file, reports);
+    lint_casing(file, reports);
+}
+
+/// Runs the checks that look at one instruction at a time, for those above a line; what stands below an error is not looked at.
+pub(super) fn lint_above(file: &Dockerfile, line: u32, reports: &mut Reports<'_>) {
+    let is_above = |site: &Site| site.lines.start < line;
     lint_empty_lines(file, reports);
-    file.global_args.iter().for_each(|arg| lint_argument_comment(&arg.site, &arg.args, reports));
-    for stage in &file.stages {
+    for arg in file.global_args.iter().filter(|arg| is_above(&arg.site)) {
+        lint_argument_comment(&arg.site, &arg.args, reports);
+    }
+    for stage in file.stages.iter().filter(|stage| is_above(&stage.site)) {
         lint_from(stage, reports);
-        for instruction in &stage.instructions {
+        for instruction in stage.instructions.iter().filter(|instruction| is_above(&instruction.site)) {
             match &instruction.command {
                 Command::Arg(arguments) => lint_argument_comment(&instruction.site, arguments, reports),
                 Command::Maintainer(_) => {
@@ -32,8 +42,6 @@ pub(super) fn lint_file(file: &Dockerfile, reports: &mut Reports<'_>) {
             }
         }
     }
-    lint_stage_names(file, reports);
-    lint_casing(file, reports);
 }
 
 /// All instructions of a file, in order.
@@ -69,8 +77,8 @@ fn lint_from(stage: &Stage, reports: &mut Reports<'_>) {
             reports.warn(Rule::StageNameCasing, site, site.span, format!("Stage name '{name}' should be lowercase"));
         }
         let from = &site.keyword;
-        let is_lower = *keyword == keyword.to_lowercase();
-        let matches = if is_lower { *from == from.to_lowercase() } else { *from == from.to_uppercase() };
+        let is_lower = *from == from.to_lowercase();
+        let matches = if is_lower { *keyword == keyword.to_lowercase() } else { *keyword == keyword.to_uppercase() };
         if is_consistent(from) && !matches {
             reports.warn(
                 Rule::FromAsCasing,

@@ -10,8 +10,8 @@ const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 pub(super) struct Port {
     range: RangeInclusive<u16>,
     protocol: String,
-    /// The protocol as it is written, where it is not in lower case.
-    pub(super) miscased_protocol: Option<String>,
+    /// Whether the protocol is written in anything but lower case.
+    pub(super) is_miscased: bool,
     /// Whether an address or a port of the host is named too.
     pub(super) is_mapping: bool,
 }
@@ -81,9 +81,9 @@ impl Port {
                 return Err(PortParseError::Ranges { container: port.to_owned(), host: host.to_owned() });
             }
         }
-        let miscased_protocol = (protocol != written).then(|| written.to_owned());
+        let is_miscased = protocol != written;
         let protocol = if protocol.is_empty() { PROTOCOLS[0].to_owned() } else { protocol };
-        Ok(Self { range, protocol, miscased_protocol, is_mapping: !host.is_empty() || !address.is_empty() })
+        Ok(Self { range, protocol, is_miscased, is_mapping: !host.is_empty() || !address.is_empty() })
     }
 
     /// Returns how many ports there are.
@@ -113,7 +113,7 @@ mod tests {
         let shown = match Port::parse(raw) {
             Ok(port) => {
                 let mapping = if port.is_mapping { " mapping" } else { "" };
-                let case = port.miscased_protocol.as_ref().map(|protocol| format!(" {protocol}")).unwrap_or_default();
+                let case = if port.is_miscased { " miscased" } else { "" };
                 format!("{}{mapping}{case}", port.exposed().collect::<Vec<_>>().join(" "))
             }
             Err(error) => error.to_string(),
@@ -126,7 +126,7 @@ mod tests {
     fn a_port_may_be_a_range_and_have_a_protocol() {
         check("80", "80/tcp");
         check("7000-7002", "7000/tcp 7001/tcp 7002/tcp");
-        check("53/UDP", "53/udp UDP");
+        check("53/UDP", "53/udp miscased");
         check("1/sctp", "1/sctp");
         check("80/", "80/tcp");
         check("0", "0/tcp");

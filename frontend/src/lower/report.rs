@@ -1,7 +1,5 @@
 //! Warnings and errors in the making: which checks run where, what `--strict` turns into errors, and what the diagnostics look like in the end.
 
-use std::collections::BTreeSet;
-
 use llb::LineRange;
 
 use crate::ast::{Dockerfile, Site};
@@ -131,12 +129,16 @@ impl<'a> Reports<'a> {
 
     /// Adds the error that all warnings together are, where the options want it.
     pub(super) fn close(&mut self) {
-        let rules: BTreeSet<&str> =
-            self.diagnostics.iter().filter_map(|diagnostic| diagnostic.rule).map(Rule::name).collect();
+        let mut rules: Vec<&str> = Vec::new();
+        for rule in self.diagnostics.iter().filter_map(|diagnostic| diagnostic.rule) {
+            if !rules.contains(&rule.name()) {
+                rules.push(rule.name());
+            }
+        }
         if !self.options.error || rules.is_empty() {
             return;
         }
-        let problem = LowerProblem::Lint { rules: rules.into_iter().collect::<Vec<_>>().join(", ") };
+        let problem = LowerProblem::Lint { rules: rules.join(", ") };
         let first = self.diagnostics.iter().find(|diagnostic| diagnostic.rule.is_some());
         let (place, lines) = first.map_or((None, None), |first| (first.place, first.lines));
         self.push(Diagnostic { place, lines, ..Diagnostic::error(problem) });

@@ -144,7 +144,8 @@ fn script<'r>(built: &Built, run: &'r Run) -> Result<Script<'r>, Fault> {
         return Ok(Script { args: built.with_shell(&text), file: None, body: None });
     }
     let body = first.body();
-    if body.starts_with("#!") && built.config.os != "windows" {
+    // The tabs that `<<-` drops count here: a script that is indented is one for the shell.
+    if first.content.starts_with("#!") && built.config.os != "windows" {
         let path = format!("{SCRIPTS_DIR}/{}", file_name(&first.name)?);
         return Ok(Script { args: built.with_shell(&path), file: Some((first, body)), body: Some(first) });
     }

@@ -9,7 +9,7 @@ use crate::checks::CheckOptions;
 use crate::expand::{Meter, Required, Style};
 use crate::known::{ImageQuery, Known, KnownImage, Need};
 use crate::request::LowerRequest;
-use crate::syntax::DirectiveName;
+use crate::syntax::find_check_options;
 use llb::pattern::{Ignore, read_patterns};
 
 use super::error::{Fault, LowerProblem};
@@ -151,7 +151,8 @@ fn check_options(file: &Dockerfile, request: &LowerRequest) -> (CheckOptions, Op
         return (options.clone(), None);
     }
     let argument = request.build_args.get(CHECK_ARG).map(|text| (text.as_str(), "build-arg BUILDKIT_DOCKERFILE_CHECK"));
-    let directive = file.directive(DirectiveName::Check).map(|directive| (directive.value.as_str(), "check options"));
+    let directive = find_check_options(file.source.text());
+    let directive = directive.as_deref().map(|options| (options, "check options"));
     let Some((text, place)) = argument.or(directive) else { return (CheckOptions::default(), None) };
     match text.parse() {
         Ok(options) => (options, None),

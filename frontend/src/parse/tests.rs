@@ -57,6 +57,21 @@ fn only_arg_may_stand_in_front_of_the_first_stage() {
 }
 
 #[test]
+fn a_heredoc_without_an_end_has_all_lines_up_to_the_last_one() {
+    let parse = parse(b"FROM a\nRUN <<A\nx\ny\n");
+    assert_eq!(parse.diagnostics[0].lines, Some(llb::LineRange { start: 2, end: 4 }));
+}
+
+#[test]
+fn what_is_wrong_with_the_text_is_told_from_what_is_wrong_with_an_instruction() {
+    let misspelt = |text: &str| parse(text.as_bytes()).misspelt;
+    assert_eq!(misspelt("FROM a\nBAD\nENV A"), Some(1));
+    assert_eq!(misspelt("FROM a\nBAD\nCOPY a"), None);
+    assert_eq!(misspelt(""), Some(0));
+    assert_eq!(misspelt("RUN x\nRUN <<E"), Some(1));
+}
+
+#[test]
 fn errors_are_collected_and_parsing_goes_on() {
     check_errors(
         "FROM a b\nFROM x AS 1x\nFROM y\nCOPY z\nVOLUME\nRUN ok",
@@ -196,6 +211,10 @@ fn onbuild_keeps_its_instruction_as_text_with_heredocs() {
     line("ONBUILD FROM x", &format!("2:9 {on} FROM isn't allowed as an ONBUILD trigger"));
     line("ONBUILD maintainer x", &format!("2:9 {on} MAINTAINER isn't allowed as an ONBUILD trigger"));
     line("ONBUILD", &format!("2:1 {on} ONBUILD requires at least one argument"));
+    // What the instruction says is looked at where it is carried out.
+    assert_eq!(command("ONBUILD ENV"), Command::OnBuild("ENV".to_owned()));
+    assert_eq!(command("ONBUILD LABEL --x =1"), Command::OnBuild("LABEL --x =1".to_owned()));
+    line("ONBUILD ENV A", "2:13 ENV must have two arguments");
 }
 
 // spec 73

@@ -46,8 +46,8 @@ pub(crate) enum Json {
 }
 
 /// Reads keyword and flags of a line without blanks at its start.
-pub(crate) fn head(line: &str) -> Head<'_> {
-    let whole = token(Rule::head, line);
+pub(crate) fn head(line: &str, escape: Escape) -> Head<'_> {
+    let whole = token(by_escape(escape, Rule::head_backslash, Rule::head_backtick), line);
     let mut head = Head { keyword: "", flags: Vec::new(), arguments: whole.as_span().end() };
     for found in whole.into_inner() {
         match found.as_rule() {
@@ -64,7 +64,7 @@ pub(crate) fn head(line: &str) -> Head<'_> {
     head
 }
 
-/// Adds what a flag says: quotes and backslashes are gone, what they protected stays.
+/// Adds what a flag says: quotes and escape characters are gone, what they protected stays.
 fn push_flag(text: &mut String, part: Token<'_>) {
     match part.as_rule() {
         Rule::flag | Rule::flag_single | Rule::flag_double | Rule::flag_escaped => {
@@ -153,7 +153,7 @@ mod tests {
 
     #[track_caller]
     fn check_head(line: &str, keyword: &str, flags: &[&str], arguments: &str) {
-        let head = head(line);
+        let head = head(line, Escape::Backslash);
         let found: Vec<&str> = head.flags.iter().map(|flag| flag.text.as_str()).collect();
         assert_eq!((head.keyword, found.as_slice(), &line[head.arguments..]), (keyword, flags, arguments));
     }
@@ -179,10 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_backslashes_in_flags_are_carried_out() {
+    fn quotes_and_escape_characters_in_flags_are_carried_out() {
         check_head(r#"RUN --a="x y" --b='c d'e --f=\"g \ h"#, "RUN", &["a=x y", "b=c de", "f=\"g"], r"\ h");
         check_head(r#"RUN --a="x\"y"#, "RUN", &["a=x\"y"], "");
         check_head("RUN --a=é\u{a0}x y", "RUN", &["a=é\u{a0}x"], "y");
+        let of_backtick = head("RUN --a=c:\\x` y`\" --b='\\`'' z", Escape::Backtick);
+        assert_eq!(
+            of_backtick.flags.iter().map(|flag| flag.text.as_str()).collect::<Vec<_>>(),
+            ["a=c:\\x y\"", "b=\\'"]
+        );
     }
 
     #[test]

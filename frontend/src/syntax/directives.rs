@@ -121,26 +121,36 @@ pub struct Syntax {
 pub fn detect_syntax(text: &[u8]) -> Option<Syntax> {
     let text = String::from_utf8_lossy(text);
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-    let (text, line) = match text.split_once('\n') {
-        Some((first, rest)) if first.starts_with("#!") => (rest, 2),
-        _ => (text, 1),
-    };
+    let (text, line) = behind_shebang(text);
     let of_value = |value: &str, line| {
         let image = value.split(' ').next().unwrap_or_default().to_owned();
         Syntax { image, value: value.to_owned(), line }
     };
-    in_comments(text, "#")
-        .or_else(|| in_comments(text, "//"))
+    in_comments(text, "#", DirectiveName::Syntax)
+        .or_else(|| in_comments(text, "//", DirectiveName::Syntax))
         .map(|(value, behind)| of_value(&value, line + behind))
         .or_else(|| in_json(text).map(|value| Syntax { image: value.clone(), value, line }))
 }
 
-/// Finds the directive in comments of a kind, with how many lines stand before it.
-fn in_comments(text: &str, comment: &str) -> Option<(String, u32)> {
+/// Finds the options of the build checks. As opposed to the escape character they may stand behind a `#!` line, and no directive that counts here is indented.
+pub(crate) fn find_check_options(text: &str) -> Option<String> {
+    in_comments(behind_shebang(text).0, "#", DirectiveName::Check).map(|(options, _)| options)
+}
+
+/// Returns the text behind a `#!` line, if there is one, and the number of its first line.
+fn behind_shebang(text: &str) -> (&str, u32) {
+    match text.split_once('\n') {
+        Some((first, rest)) if first.starts_with("#!") => (rest, 2),
+        _ => (text, 1),
+    }
+}
+
+/// Finds a directive in comments of a kind, with how many lines stand before it.
+fn in_comments(text: &str, comment: &str, name: DirectiveName) -> Option<(String, u32)> {
     // The grammar knows `#` comments, so lines of another kind are turned into these.
     let lines: String =
         text.lines().map_while(|line| line.strip_prefix(comment)).map(|line| format!("#{line}\n")).collect();
-    let found = directives(&lines, 0).list.into_iter().find(|directive| directive.name == DirectiveName::Syntax)?;
+    let found = directives(&lines, 0).list.into_iter().find(|directive| directive.name == name)?;
     let before = lines[..found.span.start].matches('\n').count() as u32;
     Some((found.value, before))
 }
@@ -190,6 +200,15 @@ mod tests {
         check("# unknown=1\n# escape=`\n", &[], &[]);
         check("# escapes=1\n# escape=`\n", &[], &[]);
         check("# escape=x\n", &[], &["invalid escape token 'x' does not match ` or \\"]);
+    }
+
+    #[test]
+    fn options_of_checks_may_stand_behind_a_shebang_and_are_not_indented() {
+        let find = |text: &str| find_check_options(text);
+        assert_eq!(find("#!/bin/x\n# escape=`\n# check=skip=all\nFROM a"), Some("skip=all".to_owned()));
+        assert_eq!(find("# Check = error=true \nFROM a"), Some("error=true".to_owned()));
+        assert_eq!(find(" # check=skip=all\nFROM a"), None);
+        assert_eq!(find("# a comment\n# check=skip=all\nFROM a"), None);
     }
 
     #[test]

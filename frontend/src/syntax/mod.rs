@@ -14,7 +14,7 @@ pub use heredoc::Heredoc;
 use serde::Serialize;
 
 pub(crate) use arguments::{FlagWord, Head, Json, Located, fields, head, json, words};
-pub(crate) use directives::directives;
+pub(crate) use directives::{directives, find_check_options};
 pub(crate) use heredoc::{HeredocMark, marks_of_line, parse_mark};
 pub(crate) use lines::{Joined, step};
 

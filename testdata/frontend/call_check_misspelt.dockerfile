@@ -1,0 +1,4 @@
+#! --call=check
+FROM scratch AS BadName
+BADCMD
+ENV ALONE
