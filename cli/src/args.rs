@@ -3,6 +3,7 @@
 mod builds;
 mod call;
 mod disk;
+mod ignored;
 mod limits;
 
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ pub(crate) use builds::{
     BuildsCommand, BuildsExportArgs, BuildsInspectArgs, BuildsLogsArgs, BuildsLsArgs, BuildsRmArgs,
 };
 pub(crate) use disk::{CachePruneArgs, CheckArgs, ContainerCommand, ContainerPruneArgs, DuArgs, ImagePruneArgs};
+pub(crate) use ignored::IgnoredArgs;
 pub(crate) use limits::LimitArgs;
 
 /// How often a step can be asked to be run again.
@@ -230,13 +232,17 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
 
-    /// Where the result goes: type=oci|docker|tar|local,dest=PATH
+    /// Where the result goes: type=oci|docker|tar|local,dest=PATH or type=registry
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
 
     /// Put the result into the store, which is the default
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) load: bool,
+
+    /// Push the image to the registries of its names
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = ArgAction::Set, hide_possible_values = true, value_name = "BOOL")]
+    pub(crate) push: bool,
 
     /// Give a directory or image a name that the Dockerfile can use
     #[arg(long, value_name = "NAME=VALUE")]
@@ -264,6 +270,9 @@ pub(crate) struct BuildArgs {
 
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredArgs,
 
     /// Time after which a RUN is stopped and fails, such as 90s or 5m
     #[arg(long, value_name = "DURATION")]

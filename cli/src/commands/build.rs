@@ -13,7 +13,7 @@ use engine::build::{
     parse_git_context,
 };
 use engine::event::{StepReason, Warning};
-use engine::export::{Destination, Output, StoreOutput, parse_annotations};
+use engine::export::{Annotation, Destination, Output, PushOutput, StoreOutput, parse_annotations};
 use serde_json::{Value, json};
 
 use super::builds::{detail, seconds};
@@ -38,6 +38,9 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         warn(complaint);
     }
     let engine = settings::open_engine(cli, args.jobs)?;
+    for text in args.ignored.warnings().map_err(BuildRefused)? {
+        warn(&text);
+    }
     let request = request(args, &engine).map_err(BuildRefused)?;
     let call = call(args);
     let metadata_file = args.metadata_file.as_deref();
@@ -45,7 +48,7 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         (Some(form), _) => return calls::show_graph(&engine, &request, form, opened.renderer),
         (None, Method::Check) => {
             let is_full = args.format == Form::Json;
-            return calls::check(&engine, &request, (call, is_full), (metadata_file, opened.renderer));
+            return calls::check(&engine, &request, (call, is_full), (args, opened.renderer));
         }
         (None, Method::Outline | Method::Targets) => {
             return calls::describe(&engine, &request, call, (metadata_file, opened.renderer));
@@ -198,22 +201,46 @@ fn outputs(args: &BuildArgs) -> anyhow::Result<Vec<Output>> {
     if args.load && !outputs.iter().any(|output| matches!(output, Output::Store(_))) {
         outputs.push(Output::Store(StoreOutput::default()));
     }
+    if args.push {
+        push(&mut outputs);
+    }
     for text in &args.annotation {
         let annotations = parse_annotations(text)?;
         let mut is_kept = false;
-        for output in &mut outputs {
-            if let Output::Bundle(bundle) = output {
-                bundle.annotations.extend(annotations.iter().cloned());
-                is_kept = true;
-            }
+        for kept in outputs.iter_mut().filter_map(annotations_of) {
+            kept.extend(annotations.iter().cloned());
+            is_kept = true;
         }
         if !is_kept {
             bail!(
-                "cannot keep the annotation \"{text}\": it stands in a manifest, which only -o type=oci and type=docker,dest=PATH write"
+                "cannot keep the annotation \"{text}\": it stands in a manifest, which only --push, -o type=oci and -o type=docker,dest=PATH write"
             );
         }
     }
     Ok(outputs)
+}
+
+/// Has every image of the store pushed, or, if no output is one, adds one that is.
+fn push(outputs: &mut Vec<Output>) {
+    let mut is_pushed = false;
+    for output in outputs.iter_mut() {
+        if let Output::Store(store) = output {
+            store.push.get_or_insert_default();
+            is_pushed = true;
+        }
+    }
+    if !is_pushed {
+        outputs.push(Output::Store(StoreOutput { push: Some(PushOutput::default()), ..StoreOutput::default() }));
+    }
+}
+
+/// Returns the annotations of an output that writes manifests.
+fn annotations_of(output: &mut Output) -> Option<&mut Vec<Annotation>> {
+    match output {
+        Output::Bundle(bundle) => Some(&mut bundle.annotations),
+        Output::Store(StoreOutput { push: Some(push), .. }) => Some(&mut push.annotations),
+        Output::Store(_) | Output::Files(_) | Output::Nowhere => None,
+    }
 }
 
 /// Returns where the context and the Dockerfile are.

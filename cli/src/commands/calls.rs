@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::build::write_file;
 use super::print;
 use super::watch::watch;
-use crate::args::{Call, Form, GraphForm, Method};
+use crate::args::{BuildArgs, Call, Form, GraphForm, Method};
 use crate::failure::BuildFailed;
 use crate::format::table::align;
 use crate::format::text::printable;
@@ -22,15 +22,16 @@ pub(super) fn check(
     engine: &Engine,
     request: &BuildRequest,
     (call, is_full): (Call, bool),
-    (metadata_file, renderer): (Option<&Path>, Box<dyn Renderer>),
+    (args, renderer): (&BuildArgs, Box<dyn Renderer>),
 ) -> anyhow::Result<ExitCode> {
     let (checked, _) = watch(renderer, async |events, cancel| engine.check_dockerfile(request, events, cancel).await)?;
-    let Checked { report, findings } = checked.map_err(BuildFailed)?;
+    let Checked { report, mut findings } = checked.map_err(BuildFailed)?;
+    name_as_given(&mut findings, args.file.as_deref());
     let mut answer = serde_json::to_value(&report)?;
     if is_full {
         answer["diagnostics"] = diagnostics(&findings);
     }
-    write_metadata(metadata_file, &answer)?;
+    write_metadata(args.metadata_file.as_deref(), &answer)?;
     match call.form {
         Form::Json => print(&format!("{answer:#}\n"))?,
         Form::Text => print(&warnings(&findings))?,
@@ -40,6 +41,14 @@ pub(super) fn check(
     let is_clean = report.warnings.is_empty() && report.build_error.is_none();
     let ignores = call.ignores_status && report.build_error.is_none();
     Ok(if is_clean || ignores { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Calls the Dockerfile of excerpts by the path that the user gave, which editors and terminals can open.
+fn name_as_given(findings: &mut [Finding], file: Option<&str>) {
+    let Some(file) = file.filter(|file| *file != "-") else { return };
+    for excerpt in findings.iter_mut().filter_map(|finding| finding.excerpt.as_mut()) {
+        file.clone_into(&mut excerpt.file);
+    }
 }
 
 /// Prints what the target takes from outside, or what can be built.

@@ -351,3 +351,25 @@ fn a_dockerfile_in_lower_case_is_found_where_there_is_no_other() {
     world.build(&["-t", "usual", "ctx"]);
     assert_eq!(world.ok(&["inspect", "-f", "{{.Config.Labels.file}}", "usual"]), "usual\n");
 }
+
+#[test]
+fn flags_of_docker_that_change_nothing_are_taken() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let flags = ["--provenance=false", "--sbom=false", "--builder", "default", "--rm", "--force-rm", "ctx"];
+    let ended = world.kiln(&[["build", "--progress", "none"].as_slice(), &flags].concat());
+    let warning = "warning: --force-rm is ignored: it changes nothing here\n";
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, warning));
+    let ended = world.kiln(&["build", "--provenance=mode=max", "ctx"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.starts_with("ERROR: attestations are not supported"), "{}", ended.stderr);
+}
+
+#[test]
+fn checks_call_the_file_by_the_path_that_was_given() {
+    let world = World::empty();
+    world.write("ctx/sub/Dockerfile", "FROM scratch as a\nCOPY . /\n");
+    let ended = world.kiln(&["build", "--check", "-f", "ctx/sub/Dockerfile", "ctx"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    assert!(ended.stdout.contains("\nctx/sub/Dockerfile:1\n"), "{}", ended.stdout);
+}

@@ -285,7 +285,7 @@ fn a_wrong_command_line_says_what_was_expected() {
     "#]]
     .assert_eq(&failed(&["build", "nowhere"]));
     expect![[r#"
-        ERROR: unsupported output type `floppy`: expected image, docker, oci, tar, local or cacheonly
+        ERROR: unsupported output type `floppy`: expected image, registry, docker, oci, tar, local or cacheonly
         exit code: 1
     "#]]
     .assert_eq(&failed(&["build", "-o", "type=floppy", "ctx"]));

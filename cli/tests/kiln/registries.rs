@@ -163,3 +163,56 @@ fn a_base_comes_from_a_real_registry() {
     let digests = other.ok(&["inspect", "-f", "{{index .RepoDigests 0}}", &format!("{}/base:1", registry.host)]);
     assert!(digests.starts_with(&format!("{}/base@sha256:", registry.host)), "{digests}");
 }
+
+#[test]
+fn what_was_built_is_pushed_to_the_registries_of_its_names() {
+    let (world, registry, real) = (World::new(), Registry::start(), RealRegistry::start());
+    world.write("ctx/Dockerfile", "FROM busybox\nRUN echo pushed > /f\nCMD [\"cat\", \"/f\"]\n");
+    let names = [format!("{}/app:1", registry.host()), format!("{}/other/app", real.host)];
+    let tags = ["-t", &names[0], "-t", &names[1]];
+    world.build(&[tags.as_slice(), &["--push", "--metadata-file", "meta", "ctx"]].concat());
+    let metadata: serde_json::Value = serde_json::from_str(&world.read("meta")).unwrap();
+    for name in &names {
+        let other = World::empty();
+        other.ok(&["pull", name]);
+        assert_eq!(other.ok(&["run", "--rm", name]), "pushed\n");
+        assert_eq!(world.ok(&["run", "--rm", name]), "pushed\n", "the store has it too");
+        let digest = other.ok(&["inspect", "-f", "{{index .RepoDigests 0}}", name]);
+        assert!(digest.trim().ends_with(metadata["containerimage.digest"].as_str().unwrap()), "{digest}");
+    }
+    // What the registry has is not sent again.
+    registry.log();
+    world.build(&[tags.as_slice(), &["--push", "ctx"]].concat());
+    let log = registry.log();
+    assert!(log.contains("PUT /v2/app/manifests/1") && !log.contains("POST"), "{log}");
+}
+
+#[test]
+fn an_index_is_pushed_with_its_images_and_annotations() {
+    let (world, registry) = (World::empty(), Registry::start());
+    world.write("ctx/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY <<EOF /arch\n$TARGETARCH\nEOF\n");
+    let output = format!("type=registry,name={}/multi,annotation-index.a=1", registry.host());
+    world.build(&["--platform", "linux/amd64,linux/arm64", "-o", &output, "--annotation", "b=2", "ctx"]);
+    let index: serde_json::Value = serde_json::from_slice(&registry.manifest("multi", "latest").unwrap()).unwrap();
+    assert_eq!(index["annotations"].to_string(), r#"{"a":"1"}"#);
+    for image in index["manifests"].as_array().unwrap() {
+        let manifest = registry.manifest("multi", image["digest"].as_str().unwrap()).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        assert_eq!(manifest["annotations"].to_string(), r#"{"b":"2"}"#);
+        let layer = manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap();
+        assert!(registry.blob("multi", layer).is_some());
+    }
+}
+
+#[test]
+fn a_push_without_a_name_or_a_registry_fails() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let ended = world.kiln(&["build", "--push", "ctx"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("tag is needed when pushing to registry"), "{}", ended.stderr);
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ended = world.kiln(&["build", "--push", "-t", &format!("127.0.0.1:{port}/app"), "ctx"]);
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{}", ended.stderr);
+}

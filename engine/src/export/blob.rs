@@ -37,6 +37,12 @@ pub enum Compression {
     },
 }
 
+impl Default for Compression {
+    fn default() -> Self {
+        Self::Gzip { level: GZIP_LEVEL_DEFAULT }
+    }
+}
+
 impl Compression {
     /// Parses `compression` and `compression-level`; without a name it is gzip.
     pub(crate) fn parse(name: Option<&str>, level: Option<i32>) -> Result<Self, OutputParseError> {

@@ -6,6 +6,7 @@ mod blob;
 mod bundle;
 mod files;
 mod output;
+mod push;
 
 use oci::{Reference, Timestamp};
 use store::{ImageRecord, NameRecord, NamedImage, Snapshot};
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 pub use annotation::{Annotation, AnnotationLevel, AnnotationParseError, parse_annotations};
 pub use archive::Destination;
 pub use blob::Compression;
-pub use output::{BundleKind, BundleOutput, EpochChoice, FilesOutput, Output, OutputParseError, StoreOutput};
+pub use output::{
+    BundleKind, BundleOutput, EpochChoice, FilesOutput, Output, OutputParseError, PushOutput, StoreOutput,
+};
 
 pub(crate) use bundle::{BundleImage, write_bundle};
 
@@ -62,6 +65,10 @@ impl Engine {
                 Output::Store(output) => {
                     named.extend(own_names(export, &output.names).iter().cloned());
                     self.put_in_store(export, output, step, &mut metadata)?;
+                    if let Some(push) = &output.push {
+                        let descriptor = self.push(export, (output, push), step, cancel).await?;
+                        (metadata.digest, metadata.descriptor) = (Some(descriptor.digest), Some(descriptor));
+                    }
                 }
                 Output::Bundle(output) => {
                     named.extend(own_names(export, &output.names).iter().cloned());

@@ -28,6 +28,30 @@ pub enum Output {
 pub struct StoreOutput {
     /// The image's names, where the request has none.
     pub names: Vec<Reference>,
+    /// Whether it goes to the registries of its names too, and how.
+    pub push: Option<PushOutput>,
+}
+
+/// How an image is written for a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushOutput {
+    /// How layers are compressed that are made for it.
+    pub compression: Compression,
+    /// Whether layers that are there in another form are compressed anew.
+    pub force_compression: bool,
+    /// Whether files of layers that were made here get no time later than `SOURCE_DATE_EPOCH`.
+    pub rewrite_timestamp: bool,
+    /// What stands in place of `SOURCE_DATE_EPOCH`.
+    pub epoch: EpochChoice,
+    /// What is noted on manifests and indexes.
+    pub annotations: Vec<Annotation>,
+}
+
+impl Default for PushOutput {
+    fn default() -> Self {
+        let (compression, epoch) = (Compression::default(), EpochChoice::OfBuild);
+        Self { compression, force_compression: false, rewrite_timestamp: false, epoch, annotations: Vec::new() }
+    }
 }
 
 /// An OCI layout or a Docker archive.
@@ -132,7 +156,7 @@ pub enum OutputParseError {
     #[error("type is required for output")]
     NoType,
     /// The type is none of ours.
-    #[error("unsupported output type `{kind}`: expected image, docker, oci, tar, local or cacheonly")]
+    #[error("unsupported output type `{kind}`: expected image, registry, docker, oci, tar, local or cacheonly")]
     Type {
         /// The type.
         kind: String,
@@ -175,6 +199,7 @@ struct Attributes {
     kind: String,
     destination: Option<String>,
     is_tar: Option<bool>,
+    push: bool,
     compression: Option<String>,
     level: Option<i32>,
     force_compression: bool,
@@ -213,6 +238,7 @@ impl Attributes {
             "type" => self.kind = value.to_owned(),
             "dest" => self.destination = Some(value.to_owned()),
             "tar" => self.is_tar = Some(boolean(key, value)?),
+            "push" => self.push = boolean(key, value)?,
             "name" => self.names = names(value)?,
             "compression" => self.compression = Some(value.to_owned()),
             "compression-level" => self.level = Some(number(key, value)?),
@@ -241,6 +267,7 @@ impl Attributes {
         match self.kind.as_str() {
             "" => Err(OutputParseError::NoType),
             "image" => self.into_store(),
+            "registry" => Self { push: true, ..self }.into_store(),
             "docker" if self.destination.is_none() => self.into_store(),
             "docker" | "oci" => {
                 let kind = if self.kind == "oci" { BundleKind::Oci } else { BundleKind::Docker };
@@ -279,11 +306,21 @@ impl Attributes {
 }
 
 impl Attributes {
-    /// An image in the store has no manifest, which is what annotations stand on.
+    /// An image in the store has no manifest, which is what annotations stand on; one that is pushed has.
     fn into_store(self) -> Result<Output, OutputParseError> {
+        if self.push {
+            let push = PushOutput {
+                compression: Compression::parse(self.compression.as_deref(), self.level)?,
+                force_compression: self.force_compression,
+                rewrite_timestamp: self.rewrite_timestamp,
+                epoch: self.epoch,
+                annotations: self.annotations,
+            };
+            return Ok(Output::Store(StoreOutput { names: self.names, push: Some(push) }));
+        }
         match self.annotations.first() {
             Some(annotation) => Err(OutputParseError::Unannotated { key: annotation.key.clone() }),
-            None => Ok(Output::Store(StoreOutput { names: self.names })),
+            None => Ok(Output::Store(StoreOutput { names: self.names, push: None })),
         }
     }
 }
@@ -357,12 +394,14 @@ mod tests {
         assert_eq!(parse("type=tar"), Ok(files(Destination::Stdout)));
         let store = |names: &[&str]| {
             let names = names.iter().map(|name| name.parse().unwrap()).collect();
-            Ok(Output::Store(StoreOutput { names }))
+            Ok(Output::Store(StoreOutput { names, push: None }))
         };
         assert_eq!(parse("type=docker"), store(&[]));
         assert_eq!(parse("type=image,unpack=true,store=true"), store(&[]));
         assert_eq!(parse("type=image,\"name=a,b:2\""), store(&["a", "b:2"]));
         assert_eq!(parse("type=cacheonly"), Ok(Output::Nowhere));
+        assert_eq!(parse("type=registry,name=a"), parse("type=image,push=true,name=a"));
+        assert_ne!(parse("type=registry"), parse("type=image"));
         let bundle =
             |kind, destination, compression| Ok(Output::Bundle(BundleOutput::new(kind, destination, compression)));
         let gzip = Compression::parse(None, None).unwrap();
@@ -400,7 +439,7 @@ mod tests {
         );
         refused(
             "type=floppy",
-            "unsupported output type `floppy`: expected image, docker, oci, tar, local or cacheonly",
+            "unsupported output type `floppy`: expected image, registry, docker, oci, tar, local or cacheonly",
         );
         refused("type=oci,dest=a,tar=maybe", "invalid value `maybe` for `tar`: expected true or false");
         refused(

@@ -1,0 +1,147 @@
+//! Images to a registry: written as a layout first, so that every blob is compressed once and can be sent again where a connection broke.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oci::{Descriptor, Index, Manifest, Reference, media_type};
+use registry::{BlobSource, Client};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::archive::Destination;
+use super::output::{BundleKind, BundleOutput, PushOutput, StoreOutput};
+use super::{ExportRequest, own_names};
+use crate::event_sink::OwnStep;
+use crate::{Engine, Error};
+
+/// How many blobs go out at the same time.
+const BLOBS_PARALLEL_MAX: usize = 4;
+
+/// A layout in the store that is removed with this.
+struct Layout(PathBuf);
+
+impl Drop for Layout {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next process that opens the store.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A blob of the layout, to be read from any place.
+struct BlobFile(PathBuf);
+
+impl BlobSource for BlobFile {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = File::open(&self.0)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
+}
+
+impl Engine {
+    /// Pushes the images under all names of the output, and returns the descriptor of what the names lead to.
+    pub(crate) async fn push(
+        &self,
+        export: &ExportRequest<'_>,
+        (output, push): (&StoreOutput, &PushOutput),
+        step: &OwnStep,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Error> {
+        let names = own_names(export, &output.names);
+        if names.is_empty() {
+            let reason = "tag is needed when pushing to registry: give one with -t or name=".to_owned();
+            return Err(Error::Output { reason });
+        }
+        let layout = Layout(self.store.temporary_dir()?);
+        let descriptor = {
+            let _part = step.part("exporting manifest");
+            self.export_bundle(export, &push.bundle(layout.0.clone()), cancel).await?
+        };
+        for name in names {
+            let _part = step.part(format!("pushing {name}"));
+            tokio::select! {
+                pushed = layout.push(&self.registry, name, &descriptor) => pushed?,
+                () = cancel.cancelled() => return Err(Error::Cancelled),
+            }
+        }
+        Ok(descriptor)
+    }
+}
+
+impl PushOutput {
+    fn bundle(&self, directory: PathBuf) -> BundleOutput {
+        BundleOutput {
+            force_compression: self.force_compression,
+            rewrite_timestamp: self.rewrite_timestamp,
+            epoch: self.epoch,
+            annotations: self.annotations.clone(),
+            ..BundleOutput::new(BundleKind::Oci, Destination::Directory(directory), self.compression)
+        }
+    }
+}
+
+impl Layout {
+    /// Pushes what a descriptor leads to: what is named before what names it, as registries want it.
+    async fn push(&self, client: &Client, name: &Reference, top: &Descriptor) -> Result<(), Error> {
+        let several = if top.media_type == media_type::OCI_INDEX { self.json::<Index>(top)?.manifests } else { vec![] };
+        let mut blobs = Vec::new();
+        for manifest in if several.is_empty() { std::slice::from_ref(top) } else { &several } {
+            let Manifest { config, layers, .. } = self.json(manifest)?;
+            // A layer that has its own address stays there.
+            blobs.extend(layers.into_iter().filter(|layer| layer.urls.is_empty()));
+            blobs.push(config);
+        }
+        self.push_blobs(client, name, blobs).await?;
+        for manifest in &several {
+            let bytes = self.bytes(manifest)?;
+            client.push_manifest(&name.at(manifest.digest), &manifest.media_type, bytes.into()).await?;
+        }
+        client.push_manifest(name, &top.media_type, self.bytes(top)?.into()).await?;
+        Ok(())
+    }
+
+    async fn push_blobs(&self, client: &Client, name: &Reference, mut blobs: Vec<Descriptor>) -> Result<(), Error> {
+        blobs.sort_by_key(|blob| blob.digest);
+        blobs.dedup_by_key(|blob| blob.digest);
+        // Dropped on the first error, which ends the others.
+        let mut running = JoinSet::new();
+        for blob in blobs {
+            if running.len() >= BLOBS_PARALLEL_MAX {
+                joined(running.join_next().await)?;
+            }
+            let (client, name) = (client.clone(), name.clone());
+            let source = Arc::new(BlobFile(self.path(&blob)));
+            running.spawn(async move { client.push_blob(&name, &blob, source, None).await });
+        }
+        while let Some(ended) = running.join_next().await {
+            joined(Some(ended))?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, blob: &Descriptor) -> PathBuf {
+        self.0.join("blobs/sha256").join(blob.digest.hex())
+    }
+
+    fn bytes(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        let path = self.path(blob);
+        fs::read(&path).map_err(Error::file("read", &path))
+    }
+
+    fn json<T: DeserializeOwned>(&self, blob: &Descriptor) -> Result<T, Error> {
+        serde_json::from_slice(&self.bytes(blob)?).map_err(|error| Error::Bug(error.to_string()))
+    }
+}
+
+type Ended = Result<Result<registry::Pushed, registry::Error>, tokio::task::JoinError>;
+
+fn joined(ended: Option<Ended>) -> Result<(), Error> {
+    match ended {
+        Some(Ok(pushed)) => Ok(pushed.map(|_| ())?),
+        Some(Err(error)) => Err(Error::Bug(error.to_string())),
+        None => Ok(()),
+    }
+}
