@@ -9,22 +9,23 @@
 //! ```
 //! All rungs show the same files. Layers of the other form are usable on every rung: where packs cannot be mounted, a tree is made of them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use layer::pack::write_tree;
 use layer::{EntryPath, FileSource, Lender, Metadata, Stack};
 use oci::Digest;
 use runtime::kernel::MountSupport;
-use runtime::overlay::{Image, ImageAccess, Layer, Overlay, Upper};
+use runtime::overlay::{Image, ImageAccess, Layer, Overlay, SharedImage, Upper};
 use runtime::{Kernel, Launcher};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstatfs, openat, renameat_with};
 use rustix::io::Errno;
 use rustix::system::uname;
-use store::{Form, RungRecord, Snapshot, Store};
+use store::{Form, LayerId, RungRecord, Snapshot, Store};
 
 use crate::ExecError;
 use crate::layers::NewLayer;
@@ -42,6 +43,8 @@ pub enum Rung {
     Trees,
 }
 
+/// How many layers in packs stay mounted for the stacks to come, a descriptor each; further ones are mounted for each stack anew.
+const SHARED_IMAGES_MAX: usize = 128;
 /// The name of the file that is looked for when a rung is tried.
 const PROBE_NAME: &[u8] = b"probe";
 const PROBE_BYTES: &[u8] = b"found";
@@ -105,12 +108,14 @@ pub struct Ladder {
     store: Store,
     forced: Option<Rung>,
     standing: OnceLock<Standing>,
+    /// Layers in packs that are mounted for all stacks that they are in.
+    images: Mutex<BTreeMap<LayerId, SharedImage>>,
 }
 
 impl Ladder {
     /// Prepares; nothing is tried before it is needed. `forced` takes one rung without a try.
     pub fn new(store: Store, forced: Option<Rung>) -> Self {
-        Self { store, forced, standing: OnceLock::new() }
+        Self { store, forced, standing: OnceLock::new(), images: Mutex::default() }
     }
 
     /// Returns the rung that is used, after trying them if nobody has before on this kernel and with these rights.
@@ -171,10 +176,23 @@ impl Ladder {
         match layer.form() {
             Form::Tree(tree) => Ok(Layer::Path(tree)),
             Form::Packed { index, packs } => match self.standing()?.rung.access() {
-                Some(access) => Ok(Layer::Image(Image { index, packs, access })),
+                Some(access) => Ok(self.shared(layer.id(), Image { index, packs, access }).into()),
                 None => self.tree_of(layer),
             },
         }
+    }
+
+    /// Returns the image of a layer as all stacks of this process have it.
+    fn shared(&self, id: LayerId, image: Image) -> SharedImage {
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = images.get(&id) {
+            return shared.clone();
+        }
+        let shared = SharedImage::new(image);
+        if images.len() < SHARED_IMAGES_MAX {
+            images.insert(id, shared.clone());
+        }
+        shared
     }
 
     /// Returns the tree of a layer in packs; it is made once.

@@ -12,9 +12,10 @@ use crate::child::{self, Report};
 use crate::error::{CreateError, StartError, Warning};
 use crate::explain::explain;
 use crate::kernel::{Kernel, KernelError};
+use crate::later::Later;
 use crate::nest::{Nest, SpawnError};
 use crate::plan::{self, Common, Ends, NetworkPlan, Plan, assemble};
-use crate::running::Running;
+use crate::running::{Remains, Running};
 use crate::seccomp::{Architecture, Filter, Profile, Target};
 use crate::spec::{Seccomp, Spec, SystemPaths};
 use crate::syscall;
@@ -31,6 +32,8 @@ pub struct Launcher {
     masked: Arc<[CString]>,
     /// The control group of all sandboxes without limits, once it was needed; `Some(None)` where none can be made.
     group: Mutex<Option<Option<Arc<Group>>>>,
+    /// What is left of sandboxes that have ended.
+    remains: Arc<Remains>,
     /// Whether others of the same user may look into this process, and it leaves a core file.
     dumpable: bool,
 }
@@ -50,6 +53,7 @@ impl Launcher {
             nest: Mutex::default(),
             masked: plan::masked(),
             group: Mutex::default(),
+            remains: Arc::new(Remains::new()),
             dumpable,
         }
     }
@@ -57,6 +61,11 @@ impl Launcher {
     /// Returns what is known of the kernel, for mounts that have to do with no sandbox.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// Returns what drops values that nobody waits for; all are dropped when this is.
+    pub fn later(&self) -> &Later {
+        self.remains.later()
     }
 
     /// Prepares a sandbox: all of its mounts are made, but attached nowhere.
@@ -69,9 +78,11 @@ impl Launcher {
         };
         let nest = self.nest()?;
         let group = self.group(&spec)?;
-        let common = Common { kernel: &self.kernel, filter, masked: Arc::clone(&self.masked), group };
+        let remains = Arc::clone(&self.remains);
+        let common =
+            Common { kernel: &self.kernel, filter, masked: Arc::clone(&self.masked), group, remains: &remains };
         let (plan, ends, warnings) = assemble(common, spec)?;
-        Ok(Created { plan, ends, nest, warnings, dumpable: self.dumpable })
+        Ok(Created { plan, ends, nest, warnings, remains, dumpable: self.dumpable })
     }
 
     /// Returns the filter for capabilities; it is made once.
@@ -126,6 +137,7 @@ pub struct Created {
     ends: Ends,
     nest: Arc<Nest>,
     warnings: Vec<Warning>,
+    remains: Arc<Remains>,
     dumpable: bool,
 }
 
@@ -146,7 +158,7 @@ impl Created {
     /// The call blocks for about a millisecond, until the program runs or has turned out not to. Any thread may call it and may end afterwards: the sandbox
     /// ends with the process, not with the thread.
     pub fn start(self) -> Result<Running, StartError> {
-        let Self { plan, ends, nest, dumpable, .. } = self;
+        let Self { plan, ends, nest, remains, dumpable, .. } = self;
         let group = plan.group.clone();
         let shared = Arc::new((plan, Report::default()));
         let spawned = spawn(&nest, Arc::clone(&shared));
@@ -154,10 +166,17 @@ impl Created {
             // The kernel took this away if the new process, with our memory, became another user.
             syscall::set_dumpable();
         }
-        let running = Running::new(spawned?, nest, group, ends);
+        let running = Running::new(spawned?, nest, group, ends, Arc::clone(&remains));
         let (plan, report) = &*shared;
         match report.failure() {
-            None => Ok(running),
+            None => {
+                // Whoever reads what the process writes waits until nobody else has the other end.
+                if let Some((plan, _)) = Arc::into_inner(shared) {
+                    drop(plan.streams);
+                    remains.add((plan.root, plan.mounts, plan.sealed, plan.leftovers));
+                }
+                Ok(running)
+            }
             Some(failure) => {
                 // Reaped first: until then, the root is in use.
                 drop(running);

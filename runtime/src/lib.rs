@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod elf;
 pub mod error;
 pub mod kernel;
+pub mod later;
 pub mod overlay;
 pub mod seccomp;
 pub mod spec;

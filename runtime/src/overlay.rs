@@ -7,5 +7,5 @@ mod loop_device;
 mod stack;
 
 pub(crate) use by_descriptor::accepts_detached_layers;
-pub use image::{Image, ImageAccess};
+pub use image::{Image, ImageAccess, SharedImage};
 pub use stack::{Durability, LAYERS_MAX, Layer, Overlay, OverlayError, Upper};

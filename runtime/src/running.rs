@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cgroup::Group;
+use crate::later::{Later, Ticket};
 use crate::nest::Nest;
 use crate::plan::Ends;
 use crate::syscall::{self, Ended};
@@ -31,6 +32,10 @@ pub struct Running {
     process: Process,
     // After the process, which has to have ended before the group can be removed.
     group: Option<Arc<Group>>,
+    /// Keeps what is mounted in the sandbox, where the kernel gives out such a descriptor (Linux 6.11): otherwise the end of the process takes as long as
+    /// unmounting does.
+    mounts: Option<OwnedFd>,
+    remains: Arc<Remains>,
     /// How much memory this process had when it started the sandbox, which the kernel counts for the sandbox too.
     memory_floor_bytes: u64,
 }
@@ -92,10 +97,18 @@ pub struct Usage {
 }
 
 impl Running {
-    pub(crate) fn new(pidfd: OwnedFd, nest: Arc<Nest>, group: Option<Arc<Group>>, ends: Ends) -> Self {
+    pub(crate) fn new(
+        pidfd: OwnedFd,
+        nest: Arc<Nest>,
+        group: Option<Arc<Group>>,
+        ends: Ends,
+        remains: Arc<Remains>,
+    ) -> Self {
         let Ends { stdin, stdout, stderr, terminal } = ends;
+        let mounts = syscall::mount_namespace(&pidfd).ok();
         let process = Process { pidfd, reaped: false, _nest: nest };
-        Self { stdin, stdout, stderr, terminal, process, group, memory_floor_bytes: syscall::own_memory_peak_bytes() }
+        let memory_floor_bytes = syscall::own_memory_peak_bytes();
+        Self { stdin, stdout, stderr, terminal, process, group, mounts, remains, memory_floor_bytes }
     }
 
     /// Reads the number that the first process has for the caller; inside, it is 1.
@@ -120,8 +133,22 @@ impl Running {
     ///
     /// The call blocks. The streams that were not taken out before are closed first, so that nobody waits for somebody to read them.
     pub fn wait(mut self) -> io::Result<Exit> {
+        drop(self.mounts.take());
+        let remains = Arc::clone(&self.remains);
+        let exit = self.wait_for_processes();
+        remains.wait_for_mounts();
+        exit
+    }
+
+    /// Waits until none of the sandbox's processes is left. What was mounted may stay so for a moment, though not longer than until the next
+    /// [`crate::Launcher::create`] or the drop of the launcher.
+    pub fn wait_for_processes(mut self) -> io::Result<Exit> {
         drop((self.stdin.take(), self.stdout.take(), self.stderr.take(), self.terminal.take()));
-        let Ended { reason, status, usage } = self.process.wait()?;
+        let ended = self.process.wait();
+        if let Some(mounts) = self.mounts.take() {
+            self.remains.add(mounts);
+        }
+        let Ended { reason, status, usage } = ended?;
         let status = if reason == libc::CLD_EXITED { Status::Code(status) } else { Status::Signal(status) };
         let group = self.group.as_deref();
         let peak = u64::try_from(usage.ru_maxrss).unwrap_or_default() * 1024;
@@ -134,6 +161,36 @@ impl Running {
             memory_kills: group.map(Group::memory_kills).unwrap_or_default(),
         };
         Ok(Exit { status, usage })
+    }
+}
+
+/// What is left of starting sandboxes and of those that have ended, for a moment.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    later: Later,
+    /// Stands for the last mounts of which something was left.
+    last: Mutex<Ticket>,
+}
+
+impl Remains {
+    pub(crate) fn new() -> Self {
+        Self { later: Later::new(), last: Mutex::default() }
+    }
+
+    pub(crate) fn later(&self) -> &Later {
+        &self.later
+    }
+
+    /// Lets go of mounts, soon.
+    pub(crate) fn add(&self, mounts: impl Send + 'static) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = self.later.release_first(mounts).max(*last);
+    }
+
+    /// Waits until nothing is mounted any more in sandboxes that have ended.
+    pub(crate) fn wait_for_mounts(&self) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        self.later.wait(last);
     }
 }
 

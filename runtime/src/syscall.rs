@@ -237,6 +237,17 @@ pub(crate) fn send_signal(pidfd: impl AsFd, number: i32) -> Result<()> {
     Ok(())
 }
 
+/// Returns a descriptor of the mount namespace of a process that has not ended; kernels before 6.11 have none.
+pub(crate) fn mount_namespace(pidfd: impl AsFd) -> Result<OwnedFd> {
+    const PIDFD_GET_MNT_NAMESPACE: libc::Ioctl = 0xff03;
+    const NO_ARGUMENT: c_long = 0;
+    // SAFETY: the call takes only numbers.
+    let fd = check(unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), PIDFD_GET_MNT_NAMESPACE, NO_ARGUMENT) }.into())?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::BADF)?;
+    // SAFETY: the kernel has just given out this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Returns whether others of the same user may look into this process.
 pub(crate) fn is_dumpable() -> bool {
     // SAFETY: the call takes only numbers.

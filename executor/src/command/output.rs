@@ -48,5 +48,5 @@ pub(super) fn pump(mut running: Running, reporter: &Reporter, step: Digest) -> i
             }
         });
     }
-    Ok(Pumped { exit: running.wait()?, is_line_open })
+    Ok(Pumped { exit: running.wait_for_processes()?, is_line_open })
 }

@@ -80,8 +80,7 @@ impl Command {
         };
         let ended = ended.unwrap_or(Err(io::Error::other("the thread that waits for it panicked")));
         drop(held);
-        // The kernel's marks in it are of no use any more; what cannot be removed goes with this process.
-        let _ = fs::remove_dir_all(work);
+        command.launcher.later().release(work);
         if let Some(StepError::Cancelled) = stopped {
             return Err(StepError::Cancelled);
         }
@@ -133,8 +132,8 @@ impl Command {
         } else {
             self.make_cwd(directory, user.identity.uid, user.identity.gid)?;
         }
-        let work = self.store.temporary_dir()?;
-        let dirs = Upper::Dirs { upper: tree, work: work.clone(), durability: Durability::Volatile };
+        let work = Work(self.store.temporary_dir()?);
+        let dirs = Upper::Dirs { upper: tree, work: work.0.clone(), durability: Durability::Volatile };
         let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&self.base, Some(dirs))?), &self.exec.args);
         let mut env: Vec<String> = self.exec.env.iter().chain(&self.exec.proxy_env).cloned().collect();
         complete_env(&mut env, &user.home);
@@ -237,11 +236,20 @@ impl Command {
     }
 }
 
+/// The directory that the kernel works in for a mount. Its marks are of no use afterwards; what cannot be removed goes with this process.
+struct Work(PathBuf);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A command that runs.
 struct Started {
     running: Running,
     draft: LayerDraft,
-    work: PathBuf,
+    work: Work,
     command: Arc<Command>,
     /// Let go of when nothing of the command is left.
     held: Held,

@@ -80,7 +80,7 @@ impl Names<'_> {
         let (placed, path) = match layer {
             Layer::Path(path) => (self.link(name, path), path.clone()),
             Layer::Fd(fd) => (self.attach(name, fd), name_of(fd)),
-            Layer::Image(image) => unreachable!("state: {image:?} is a descriptor by now"),
+            Layer::Image(_) | Layer::Shared(_) => unreachable!("state: {layer:?} is a descriptor by now"),
         };
         placed.map_err(|source| OverlayError::Layer { path, source })
     }

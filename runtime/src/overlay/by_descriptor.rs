@@ -56,7 +56,7 @@ fn set_layer(context: &OwnedFd, layer: &Layer) -> Result<(), OverlayError> {
             .map_err(|err| OverlayError::Layer { path: path.clone(), source: refusal(path, err) }),
         Layer::Fd(fd) => fsconfig_set_fd(context, c"lowerdir+", fd)
             .map_err(|err| OverlayError::Layer { path: name_of(fd), source: err.into() }),
-        Layer::Image(image) => unreachable!("state: {image:?} is a descriptor by now"),
+        Layer::Image(_) | Layer::Shared(_) => unreachable!("state: {layer:?} is a descriptor by now"),
     }
 }
 

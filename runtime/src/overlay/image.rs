@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
@@ -41,6 +42,42 @@ impl Image {
             ImageAccess::Files => mount_sources(files.map(|path| Source::of_file(path))),
             ImageAccess::LoopDevices => mount_sources(files.map(|path| Ok(Source::Loop(LoopDevice::attach(path)?)))),
         }
+    }
+}
+
+/// An image that is in many stacks and is mounted once for all of them, when the first of them is.
+///
+/// What one sandbox has read of it, the next ones find in memory: pages belong to a mounted file system, not to the file that it is read from.
+#[derive(Clone, Debug)]
+pub struct SharedImage(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    image: Image,
+    mounted: OnceLock<OwnedFd>,
+}
+
+impl SharedImage {
+    /// Prepares; nothing is mounted yet. What is mounted ends with the last copy of this value.
+    pub fn new(image: Image) -> Self {
+        Self(Arc::new(Shared { image, mounted: OnceLock::new() }))
+    }
+
+    /// Returns the image.
+    pub(super) fn image(&self) -> &Image {
+        &self.0.image
+    }
+
+    /// Returns the one mount, which only kernels take several times that take mounts for layers that are attached nowhere.
+    pub(super) fn mount(&self) -> io::Result<OwnedFd> {
+        let mounted = match self.0.mounted.get() {
+            Some(mounted) => mounted,
+            None => {
+                let mounted = self.0.image.mount()?;
+                self.0.mounted.get_or_init(|| mounted)
+            }
+        };
+        mounted.try_clone()
     }
 }
 

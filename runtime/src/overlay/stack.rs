@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::image::Image;
+use super::image::{Image, SharedImage};
 use super::{by_call, by_descriptor};
 use crate::kernel::{Kernel, MountSupport};
 use crate::memory;
@@ -38,6 +38,26 @@ pub enum Layer {
     Fd(OwnedFd),
     /// An image, which is mounted for the stack alone.
     Image(Image),
+    /// An image that others have in their stacks, too.
+    Shared(SharedImage),
+}
+
+impl Layer {
+    /// Returns what is to be mounted before the stack is: the image, and how.
+    fn to_mount(&self, support: MountSupport) -> Option<(&Image, io::Result<OwnedFd>)> {
+        match self {
+            Self::Image(image) => Some((image, image.mount())),
+            Self::Shared(shared) if support == MountSupport::Detached => Some((shared.image(), shared.mount())),
+            Self::Shared(shared) => Some((shared.image(), shared.image().mount())),
+            Self::Path(_) | Self::Fd(_) => None,
+        }
+    }
+}
+
+impl From<SharedImage> for Layer {
+    fn from(image: SharedImage) -> Self {
+        Self::Shared(image)
+    }
 }
 
 impl From<Image> for Layer {
@@ -175,7 +195,7 @@ impl Overlay {
         if let Some(Upper::Dirs { work, .. }) = &self.upper {
             forget_volatile(work)?;
         }
-        self.mount_images()?;
+        self.mount_images(kernel.mounts)?;
         let padding = self.padding()?;
         match kernel.mounts {
             MountSupport::Detached => by_descriptor::mount(self, &padding),
@@ -184,12 +204,11 @@ impl Overlay {
     }
 
     /// Mounts those layers that are images. Their descriptors take their places, so that they are mounted once.
-    fn mount_images(&mut self) -> Result<(), OverlayError> {
+    fn mount_images(&mut self, support: MountSupport) -> Result<(), OverlayError> {
         for layer in &mut self.lowers {
-            if let Layer::Image(image) = layer {
-                let mounted = image.mount();
-                *layer =
-                    Layer::Fd(mounted.map_err(|source| OverlayError::Image { path: image.index.clone(), source })?);
+            if let Some((image, mounted)) = layer.to_mount(support) {
+                let failed = |source| OverlayError::Image { path: image.index.clone(), source };
+                *layer = Layer::Fd(mounted.map_err(failed)?);
             }
         }
         Ok(())

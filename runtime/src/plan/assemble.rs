@@ -20,6 +20,7 @@ use crate::capabilities::Capabilities;
 use crate::cgroup::Group;
 use crate::error::{CreateError, Warning};
 use crate::kernel::Kernel;
+use crate::running::Remains;
 use crate::seccomp::Filter;
 use crate::spec::{Access, Identity, Network, Rlimit, Security, Spec, SystemPaths};
 use crate::syscall::set_attributes_of_tree;
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) rlimits: Vec<(Resource, KernelRlimit)>,
     pub(crate) identity: IdentityPlan,
     pub(crate) command: CommandPlan,
+    /// Mounts that the others were made of. The kernel takes its time to let go of them, so that is not done before the process runs.
+    pub(crate) leftovers: Vec<OwnedFd>,
 }
 
 /// What the process is not to see or to change.
@@ -86,6 +89,7 @@ pub(crate) struct Common<'a> {
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) masked: Arc<[CString]>,
     pub(crate) group: Option<Arc<Group>>,
+    pub(crate) remains: &'a Remains,
 }
 
 /// A plan, the ends of the streams that the caller gets, and what could not be had.
@@ -93,7 +97,7 @@ pub(crate) type Assembled = (Plan, Ends, Vec<Warning>);
 
 /// Prepares everything; `common` is what is the same for every sandbox.
 pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, CreateError> {
-    let Common { kernel, filter, masked, group } = common;
+    let Common { kernel, filter, masked, group, remains } = common;
     let command = command::plan(spec.args, spec.env)?;
     if !spec.cwd.is_absolute() {
         return Err(CreateError::WorkingDirectory { path: spec.cwd });
@@ -119,10 +123,13 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
     }
     let mut planner = Planner::new(kernel, attributes);
     spec.mounts.into_iter().try_for_each(|mount| planner.add(mount))?;
-    mounts.extend(planner.finish()?);
+    let (asked_for, mut leftovers) = planner.finish()?;
+    mounts.extend(asked_for);
     sort(&mut mounts);
 
-    let root = root::mount(kernel, spec.root, &points_in_root(&mounts))?;
+    // Layers that are still mounted as what another sandbox has written must not be in a second mount.
+    remains.wait_for_mounts();
+    let root = root::mount(kernel, spec.root, &points_in_root(&mounts), &mut leftovers)?;
     set_attributes_of_tree(&root, attributes).map_err(|err| CreateError::RootAttributes { source: err.into() })?;
     let plan = Plan {
         root,
@@ -137,6 +144,7 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
         rlimits,
         identity,
         command,
+        leftovers,
     };
     Ok((plan, ends, warnings))
 }

@@ -12,25 +12,37 @@ use super::skeleton::{self, Top};
 use crate::error::CreateError;
 use crate::kernel::Kernel;
 use crate::lookup;
-use crate::overlay::{LAYERS_MAX, Overlay, OverlayError};
+use crate::overlay::{LAYERS_MAX, Layer, Overlay, OverlayError};
 use crate::spec::Root;
 
 /// How many layers of mount points there can be.
 const SKELETON_LAYERS: usize = 2;
 
-/// Mounts a root nowhere; as far as it is made of layers, it has all points.
-pub(super) fn mount(kernel: &Kernel, root: Root, points: &[&MountPoint]) -> Result<OwnedFd, CreateError> {
+/// Mounts a root nowhere; as far as it is made of layers, it has all points. What it is made of and nobody needs any more is added to `leftovers`.
+pub(super) fn mount(
+    kernel: &Kernel,
+    root: Root,
+    points: &[&MountPoint],
+    leftovers: &mut Vec<OwnedFd>,
+) -> Result<OwnedFd, CreateError> {
     match root {
         Root::Directory(path) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = open_tree(CWD, &path, flags);
             tree.map_err(|err| CreateError::RootDirectory { path, source: err.into() })
         }
-        Root::Overlay(overlay) => mount_layers(kernel, overlay, points),
+        Root::Overlay(mut overlay) => {
+            let mounted = mount_layers(kernel, &mut overlay, points);
+            leftovers.extend(overlay.lowers.into_iter().filter_map(|layer| match layer {
+                Layer::Fd(fd) => Some(fd),
+                _ => None,
+            }));
+            mounted
+        }
     }
 }
 
-fn mount_layers(kernel: &Kernel, mut overlay: Overlay, points: &[&MountPoint]) -> Result<OwnedFd, CreateError> {
+fn mount_layers(kernel: &Kernel, overlay: &mut Overlay, points: &[&MountPoint]) -> Result<OwnedFd, CreateError> {
     let max = LAYERS_MAX - SKELETON_LAYERS;
     if overlay.lowers.len() > max {
         let source = OverlayError::TooManyLayers { count: overlay.lowers.len(), max };

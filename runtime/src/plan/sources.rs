@@ -118,20 +118,22 @@ impl<'a> Planner<'a> {
         Ok(Source::Part(openat(&*dir, name.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
     }
 
-    /// Returns all mounts, in the order in which they were added.
-    pub(super) fn finish(mut self) -> Result<Vec<MountPlan>, CreateError> {
+    /// Returns all mounts, in the order in which they were added, and those of which they are parts, which nobody needs any more.
+    pub(super) fn finish(mut self) -> Result<(Vec<MountPlan>, Vec<OwnedFd>), CreateError> {
         self.wholes.extend(self.files.take());
         let (planned, wholes) = (self.planned, self.wholes);
-        let finish = || planned.into_iter().map(Planned::finish).collect();
+        let finish = || planned.into_iter().map(Planned::finish).collect::<Result<Vec<_>, _>>();
         if wholes.is_empty() || self.kernel.mounts == MountSupport::Detached {
-            return finish();
+            return Ok((finish()?, wholes));
         }
         let finished = Workshop::run(|workshop| {
             let attach = |(index, whole): (usize, &OwnedFd)| workshop.attach(&index.to_string(), whole);
             wholes.iter().enumerate().try_for_each(attach)?;
             Ok(finish())
         });
-        finished.and_then(|finished| finished).map_err(|source: io::Error| CreateError::Parts { source })?
+        let mounts =
+            finished.and_then(|finished| finished).map_err(|source: io::Error| CreateError::Parts { source })??;
+        Ok((mounts, wholes))
     }
 }
 
