@@ -256,7 +256,7 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',')]
     pub(crate) allow: Vec<String>,
 
-    /// Forward an SSH agent to steps: default or ID=SOCKET
+    /// Forward an SSH agent to steps: default, ID=SOCKET or ID=KEY[,KEY…]
     #[arg(long, value_name = "SPEC")]
     pub(crate) ssh: Vec<String>,
 

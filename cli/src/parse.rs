@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, StepLimits};
+use engine::build::{Entitlement, ExtraHost, HOST_GATEWAY, NetworkMode, SshAgent, StepLimits, csv_fields};
 use oci::{Platform, Reference};
 
 /// Parses names of images; the text of the error is Docker's.
@@ -174,7 +174,7 @@ struct SecretArg {
 impl SecretArg {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut secret, mut is_variable) = (Self::default(), false);
-        for field in text.split(',') {
+        for field in &csv_fields(text).context("failed to parse csv secret")? {
             let (key, value) =
                 field.split_once('=').ok_or_else(|| anyhow!("invalid field '{field}' must be a key=value pair"))?;
             match (key.to_lowercase().as_str(), value) {
@@ -215,20 +215,27 @@ impl SecretArg {
     }
 }
 
-/// Returns the sockets of the agents of `--ssh default` and `--ssh ID=SOCKET`.
-pub(crate) fn ssh_agents(texts: &[String]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let agent = |text: &String| {
-        let (id, path) = text.split_once('=').unwrap_or((text, ""));
+/// Opens the agents of `--ssh default` and `--ssh ID=SOCKET` or `--ssh ID=KEY[,KEY…]`.
+pub(crate) fn ssh_agents(texts: &[String]) -> anyhow::Result<BTreeMap<String, Arc<SshAgent>>> {
+    let mut agents = BTreeMap::new();
+    for text in texts {
+        let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+        let id = if id.is_empty() { "default" } else { id };
         let own = || env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from);
-        let socket = if path.is_empty() { own() } else { Some(PathBuf::from(path)) };
-        let socket = socket.ok_or_else(|| anyhow!("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set"))?;
-        let kind = std::fs::metadata(&socket).with_context(|| format!("failed to stat `{}`", socket.display()))?;
-        if !kind.file_type().is_socket() {
-            bail!("`{}` is not the socket of an agent: add the key to one with `ssh-add`", socket.display());
+        let paths: Vec<PathBuf> = match paths {
+            "" => own().into_iter().collect(),
+            paths => paths.split(',').map(PathBuf::from).collect(),
+        };
+        if paths.iter().all(|path| path.as_os_str().is_empty()) {
+            bail!("invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set");
         }
-        Ok((if id.is_empty() { "default".to_owned() } else { id.to_owned() }, socket))
-    };
-    texts.iter().map(agent).collect()
+        let agent =
+            SshAgent::open(&paths).with_context(|| format!("cannot use the keys or the agent of `--ssh {text}`"))?;
+        if agents.insert(id.to_owned(), Arc::new(agent)).is_some() {
+            bail!("invalid duplicate ID {id}");
+        }
+    }
+    Ok(agents)
 }
 
 #[cfg(test)]
@@ -282,6 +289,10 @@ mod tests {
         let texts = [&format!("id={named}"), "id=PATH", "id=x,env=KILN_NOT_SET", "type=env,id=y,src=PATH"];
         let found = super::secrets(&words(&texts)).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), [&named, "PATH", "y"]);
+        std::fs::write(dir.path().join("a,b"), "quoted").unwrap();
+        let quoted = super::secrets(&[format!("id=q,\"src={}/a,b\"", dir.path().display())]).unwrap();
+        assert_eq!(quoted["q"], b"quoted");
+        refused(super::secrets(&words(&["id=a,\"src=x"])), "failed to parse csv secret");
         refused(super::secrets(&words(&["src=x"])), "secret missing ID: \"src=x\"");
         refused(super::secrets(&words(&["id=x,type=vault"])), "unsupported secret type \"vault\"");
         refused(super::secrets(&words(&["id=a,color=red"])), "unexpected key 'color' in 'color=red'");

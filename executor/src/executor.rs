@@ -1,7 +1,6 @@
 //! The executor that the solver drives: one for each build.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use layer::tree::LostXattrs;
@@ -28,6 +27,7 @@ use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
 use crate::sources::Sources;
+use crate::ssh::SshAgent;
 
 /// How often a step is done again because files of the build context changed under it.
 const CONTEXT_ATTEMPTS_MAX: usize = 3;
@@ -37,8 +37,8 @@ const CONTEXT_ATTEMPTS_MAX: usize = 3;
 pub struct Secrets {
     /// Secrets by id.
     pub values: BTreeMap<String, Vec<u8>>,
-    /// Sockets of SSH agents by id.
-    pub agents: BTreeMap<String, PathBuf>,
+    /// SSH agents by id.
+    pub agents: BTreeMap<String, Arc<SshAgent>>,
 }
 
 /// What the steps of one build work with.

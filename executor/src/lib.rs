@@ -20,6 +20,7 @@ pub mod sandbox;
 mod seen;
 mod select;
 mod sources;
+mod ssh;
 
 pub use command::StepLimits;
 pub use context::{Context, HiddenFile, TakenFile};
@@ -32,3 +33,4 @@ pub use network::{Entered, HOST_GATEWAY, Networks};
 pub use report::{Report, Reporter, Stream, Usage};
 pub use seen::SeenFile;
 pub use sources::{Remote, Sources};
+pub use ssh::{KeyError, Keyring, SshAgent, SshAgentError};

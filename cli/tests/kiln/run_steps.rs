@@ -236,6 +236,25 @@ fn a_secret_is_written_nowhere() {
 }
 
 #[test]
+fn keys_in_files_are_an_agents_and_never_the_steps() {
+    let world = World::new();
+    std::fs::create_dir_all(world.path("")).unwrap();
+    for name in ["one", "two"] {
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(world.path(name));
+        assert!(command.status().unwrap().success());
+    }
+    let lines = "RUN --mount=type=ssh stat -c '%F %a' $SSH_AUTH_SOCK > /out && ! grep -rl OPENSSH /run /tmp >> /out\n\
+                 RUN --mount=type=ssh,id=b,required stat -c '%F %a' $SSH_AUTH_SOCK >> /out";
+    let flags = ["--ssh", "default=one,two", "--ssh", "b=two"];
+    check_with(&world, &flags, lines, "cat /out", "socket 600\nsocket 600\n");
+    let refused = world.kiln(&["build", "--ssh", "default=one.pub", "ctx"]);
+    assert!(refused.stderr.contains("failed to parse one.pub: no private key found"), "{}", refused.stderr);
+    let refused = world.kiln(&["build", "--ssh", "a=one", "--ssh", "a=two", "ctx"]);
+    assert!(refused.stderr.contains("invalid duplicate ID a"), "{}", refused.stderr);
+}
+
+#[test]
 fn an_agent_is_reached_by_a_socket_with_the_owner_that_the_step_asks_for() {
     let world = World::new();
     std::fs::create_dir_all(world.path("")).unwrap();

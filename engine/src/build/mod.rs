@@ -32,11 +32,13 @@ pub use entitlement::{Entitlement, EntitlementParseError};
 pub use executor::HOST_GATEWAY;
 pub use executor::{HiddenFile, TakenFile};
 pub use forecast::{StepForecast, Verdict};
+pub use frontend::csv_fields;
 pub use frontend::git_url::parse_git_context;
 pub use metadata::Metadata;
 pub use remote::{Received, Upload};
 pub use request::{
-    BuildRequest, ContextSource, DockerfileSource, ExtraHost, Limits, NetworkMode, StepLimits, Strictness, Ulimit,
+    BuildRequest, ContextSource, DockerfileSource, ExtraHost, Limits, NetworkMode, SshAgent, StepLimits, Strictness,
+    Ulimit,
 };
 pub use runtime::cgroup::MEMORY_BYTES_MIN;
 pub use survey::{Hidden, StepFiles, Survey};

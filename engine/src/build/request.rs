@@ -7,7 +7,7 @@ use std::sync::Arc;
 use llb::GitSource;
 use oci::{Platform, Reference};
 
-pub use executor::StepLimits;
+pub use executor::{SshAgent, StepLimits};
 pub use frontend::request::Strictness;
 pub use llb::{ExtraHost, Limits, NetworkMode, Ulimit};
 
@@ -56,8 +56,8 @@ pub struct BuildRequest {
     pub step_limits: StepLimits,
     /// Secrets by id.
     pub secrets: BTreeMap<String, Vec<u8>>,
-    /// Sockets of SSH agents by id.
-    pub ssh_agents: BTreeMap<String, PathBuf>,
+    /// SSH agents by id.
+    pub ssh_agents: BTreeMap<String, Arc<SshAgent>>,
 }
 
 /// Where the files of `COPY` come from.

@@ -4,8 +4,8 @@ use layer::Stack;
 use oci::Digest;
 use store::{CacheDir, Snapshot};
 
-use super::agent::Relay;
 use crate::network::Entered;
+use crate::ssh::Relay;
 
 /// What a mount of a step shows.
 pub(crate) enum Bound {

@@ -2,7 +2,6 @@
 
 mod run;
 
-mod agent;
 mod attempts;
 mod cache_dir;
 mod held;

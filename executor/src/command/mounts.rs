@@ -9,11 +9,11 @@ use solver::StepError;
 use store::CacheDir;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::Relay;
 use super::cache_dir;
 use super::held::{Bound, Held};
 use super::run::Command;
 use crate::ExecError;
+use crate::ssh::Relay;
 
 impl Command {
     /// Waits until the directories of all cache mounts may be used.
@@ -120,7 +120,7 @@ impl Command {
         if !env.iter().any(|variable| variable.starts_with("SSH_AUTH_SOCK=")) {
             env.push(format!("SSH_AUTH_SOCK={target}"));
         }
-        let relay = Relay::start(&self.store.temporary_dir()?, agent, ssh)?;
+        let relay = Relay::start(&self.store.temporary_dir()?, agent.clone(), ssh)?;
         let source = MountSource::Path(relay.socket.clone());
         held.agents.push(relay);
         Ok(Some(source))

@@ -2,25 +2,47 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::Secrets;
+use llb::SshMount;
+use store::Store;
+
+use crate::ssh::{Relay, SshAgent};
+use crate::{ExecError, Secrets};
 
 /// What git gets into repositories with.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Auth {
     /// Settings of git, as names and values.
     settings: Vec<(String, String)>,
     agent: Option<PathBuf>,
+    /// Answers at the agent's socket where the keys are ours.
+    _relay: Option<Relay>,
 }
 
 impl Auth {
-    /// Finds what `secrets` has for the host of a repository: `GIT_AUTH_HEADER.<host>`, `GIT_AUTH_TOKEN.<host>`, and the same without a host.
-    pub(super) fn find(secrets: &Secrets, remote: &str) -> Self {
-        let agent = secrets.agents.get("default").or_else(|| secrets.agents.values().next()).cloned();
-        let Some((origin, host)) = origin(remote) else { return Self { settings: Vec::new(), agent } };
+    /// Finds what `secrets` has for a repository.
+    pub(super) fn find(secrets: &Secrets, remote: &str, store: &Store) -> Result<Self, ExecError> {
+        let auth = Self::over_http(secrets, remote);
+        // Submodules of a repository over HTTP may be elsewhere.
+        let Some(agent) = secrets.agents.get("default").or_else(|| secrets.agents.values().next()) else {
+            return Ok(auth);
+        };
+        if let SshAgent::Socket(socket) = &**agent {
+            return Ok(Self { agent: Some(socket.clone()), ..auth });
+        }
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mount = SshMount { id: String::new(), required: false, mode: 0o600, uid, gid };
+        let relay = Relay::start(&store.temporary_dir()?, Arc::clone(agent), &mount)?;
+        Ok(Self { agent: Some(relay.socket.clone()), _relay: Some(relay), ..auth })
+    }
+
+    /// Finds what there is for the host of a repository: `GIT_AUTH_HEADER.<host>`, `GIT_AUTH_TOKEN.<host>`, and the same without a host.
+    fn over_http(secrets: &Secrets, remote: &str) -> Self {
+        let Some((origin, host)) = origin(remote) else { return Self::default() };
         let value = |name: &str| {
             let named = secrets.values.get(&format!("{name}.{host}")).or_else(|| secrets.values.get(name));
             named.map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).filter(|text| !text.is_empty())
@@ -30,7 +52,7 @@ impl Auth {
         };
         let header = value("GIT_AUTH_HEADER").or_else(token);
         let settings = header.map(|header| (format!("http.{origin}/.extraheader"), format!("Authorization: {header}")));
-        Self { settings: settings.into_iter().collect(), agent }
+        Self { settings: settings.into_iter().collect(), ..Self::default() }
     }
 
     /// Prepares a command: nothing of this machine's settings, no questions, no waiting for ever.
@@ -88,7 +110,7 @@ mod tests {
 
     fn header(secrets: &[(&str, &str)], remote: &str) -> Option<String> {
         let values = secrets.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
-        let auth = Auth::find(&Secrets { values, ..Secrets::default() }, remote);
+        let auth = Auth::over_http(&Secrets { values, ..Secrets::default() }, remote);
         auth.settings.first().map(|(name, value)| format!("{name} = {value}"))
     }
 

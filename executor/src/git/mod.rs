@@ -61,7 +61,7 @@ pub(crate) async fn resolve(
     let commit = if refs::is_commit(&source.reference) {
         Commit { hash: source.reference.clone(), name: None }
     } else {
-        let auth = Auth::find(secrets, &source.remote);
+        let auth = Auth::find(secrets, &source.remote, store).map_err(failed)?;
         let program = Program { auth: &auth, reporter: None, cancel };
         let patterns = refs::patterns(&source.reference);
         let args: Vec<&str> =
@@ -95,7 +95,7 @@ pub(crate) async fn fetch(
     cancel: &CancellationToken,
 ) -> Result<Fetched, StepError<ExecError>> {
     let dir = shared.store.temporary_dir().map_err(failed)?;
-    let auth = Auth::find(secrets, &source.remote);
+    let auth = Auth::find(secrets, &source.remote, &shared.store).map_err(failed)?;
     let program = Program { auth: &auth, reporter: Some((&shared.reporter, step)), cancel };
     let fetched = checkout(source, commit, &program, &dir).await;
     let made = match fetched {
