@@ -6,10 +6,6 @@ use serde::Serialize;
 use crate::checks::Rule;
 use crate::source::{Position, Source, Span};
 
-/// Lines shown around a mark of one line, and around one of several.
-const LINES_AROUND_ONE: u32 = 4;
-const LINES_AROUND_SEVERAL: u32 = 2;
-
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,26 +59,6 @@ pub struct Note {
     pub place: Option<Place>,
 }
 
-/// The lines of a file around a diagnostic, some of them marked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Excerpt {
-    /// The first marked line, as in `Dockerfile:3`.
-    pub line: u32,
-    /// The lines, in order.
-    pub lines: Vec<ExcerptLine>,
-}
-
-/// A line of an excerpt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ExcerptLine {
-    /// Its number, counted from 1.
-    pub number: u32,
-    /// Whether it is what the diagnostic is about.
-    pub marked: bool,
-    /// Its text.
-    pub text: String,
-}
-
 impl Place {
     /// Returns where a range of bytes is.
     pub fn of(source: &Source, span: Span) -> Self {
@@ -126,36 +102,6 @@ impl Diagnostic {
         self.notes.push(Note { message: message.to_string(), place });
         self
     }
-
-    /// Returns the lines of the file around it, or `None` where it has no place.
-    pub fn excerpt(&self, source: &Source) -> Option<Excerpt> {
-        let marked = self.lines?;
-        let last = source.line_count();
-        if marked.start == 0 || marked.start > last {
-            return None;
-        }
-        let (mut first, mut end) = (marked.start, marked.end.clamp(marked.start, last));
-        let around = if first == end { LINES_AROUND_ONE } else { LINES_AROUND_SEVERAL };
-        let mut added = 0;
-        // One line above and one below in turn; a turn counts for itself too, so that this ends where there are none.
-        while added < around {
-            if first > 1 {
-                first -= 1;
-                added += 1;
-            }
-            if end < last {
-                end += 1;
-                added += 1;
-            }
-            added += 1;
-        }
-        let line = |number| ExcerptLine {
-            number,
-            marked: (marked.start..=marked.end).contains(&number),
-            text: source.line(number).unwrap_or_default().to_owned(),
-        };
-        Some(Excerpt { line: marked.start, lines: (first..=end).map(line).collect() })
-    }
 }
 
 #[cfg(test)]
@@ -165,23 +111,6 @@ mod tests {
 
     fn source() -> Source {
         Source::new("FROM a\nRUN b \\\n  c\nRUN d\nRUN e\nRUN f\n".to_owned())
-    }
-
-    #[track_caller]
-    fn check(span: Span, expected: &str) {
-        let excerpt = Diagnostic::error("x").at(&source(), span).excerpt(&source()).unwrap();
-        let lines = excerpt
-            .lines
-            .iter()
-            .map(|line| format!("{:2}{} {}\n", line.number, if line.marked { ">>>" } else { "   " }, line.text));
-        assert_eq!(format!("{}\n{}", excerpt.line, lines.collect::<String>()), expected);
-    }
-
-    #[test]
-    fn one_line_is_shown_with_two_around_it_and_several_with_one() {
-        check(Span::new(22, 25), "4\n 2    RUN b \\\n 3      c\n 4>>> RUN d\n 5    RUN e\n 6    RUN f\n");
-        check(Span::new(7, 18), "2\n 1    FROM a\n 2>>> RUN b \\\n 3>>>   c\n 4    RUN d\n");
-        check(Span::new(0, 6), "1\n 1>>> FROM a\n 2    RUN b \\\n 3      c\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-# spec 46, 65, 92: everything that is wrong is reported.
+# spec 46, 65, 78, 92: everything that is wrong is reported.
 FROM alpine
 ARG EMPTY
 STOPSIGNAL FOO

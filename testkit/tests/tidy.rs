@@ -110,9 +110,8 @@ fn nothing_is_left_undone_or_switched_off() {
     }
 }
 
-/// The lines of the specification of Dockerfiles that tests are to cite, and those that none cites yet.
+/// The lines of the specification of Dockerfiles that tests are to cite.
 const SPECIFICATION_LINES: std::ops::RangeInclusive<u32> = 1..=116;
-const UNCITED_LINES: [u32; 9] = [50, 60, 61, 62, 67, 68, 70, 78, 109];
 
 #[test]
 fn every_line_of_the_specification_is_cited_by_a_test() {
@@ -122,7 +121,7 @@ fn every_line_of_the_specification_is_cited_by_a_test() {
     let texts = sources().into_iter().chain(goldens).map(|path| fs::read(path).unwrap());
     let cited: BTreeSet<u32> = texts.flat_map(|text| cited_lines(&String::from_utf8_lossy(&text))).collect();
     let uncited: Vec<u32> = SPECIFICATION_LINES.filter(|line| !cited.contains(line)).collect();
-    assert_eq!(uncited, UNCITED_LINES);
+    assert_eq!(uncited, [0; 0]);
 }
 
 /// Returns the numbers in comments such as `spec 1, 2` and `lines 55 to 80`.
@@ -130,7 +129,9 @@ fn cited_lines(text: &str) -> Vec<u32> {
     let comments = text.lines().filter_map(|line| line.trim_start().strip_prefix("//").or(line.strip_prefix('#')));
     let mut cited = Vec::new();
     for words in comments.map(|comment| comment.split(' ').collect::<Vec<_>>()) {
-        let Some(start) = words.iter().position(|word| matches!(*word, "spec" | "line" | "lines")) else { continue };
+        let Some(start) = words.iter().position(|word| matches!(*word, "spec" | "Spec" | "line" | "lines")) else {
+            continue;
+        };
         let (mut last, mut is_range) = (0, false);
         for word in &words[start + 1..] {
             match word.trim_end_matches([',', ':', '.', ';']).parse::<u32>() {

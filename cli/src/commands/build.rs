@@ -12,7 +12,7 @@ use engine::build::{
     BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Strictness, Verdict,
     parse_git_context,
 };
-use engine::event::{StepReason, Warning};
+use engine::event::{Excerpt, StepReason, Warning};
 use engine::export::{Annotation, Destination, Output, PushOutput, StoreOutput, parse_annotations};
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ pub(super) fn build(cli: &Cli, args: &BuildArgs) -> anyhow::Result<ExitCode> {
         let _ = io::stderr().write_all(explanation(&reasons).as_bytes());
     }
     if args.format == Form::Json {
-        print(&document(&built))?;
+        print(&document(&built, &warnings))?;
     }
     let written =
         built.map_err(|error| BuildFailed(error).into()).and_then(|outcome| write_results(args, &outcome, &warnings));
@@ -86,16 +86,23 @@ fn call(args: &BuildArgs) -> Call {
     Call { method, form, ..args.call }
 }
 
-/// Returns what a build came to as one JSON document: its images, and all that was found in its Dockerfile.
-fn document(built: &Result<BuildOutcome, engine::Error>) -> String {
+/// Returns what a build came to as one JSON document: its images, and all that was found in its Dockerfile. Of a build that a step failed, `warnings` are what was
+/// found before.
+fn document(built: &Result<BuildOutcome, engine::Error>, warnings: &[Warning]) -> String {
     let (images, diagnostics) = match built {
         Ok(outcome) => (outcome.images.as_slice(), calls::diagnostics(&outcome.findings)),
         Err(engine::Error::Dockerfile { findings }) => (&[][..], calls::diagnostics(findings)),
         Err(error) => {
-            let lines = error.excerpt().map(|it| json!({ "start": it.marked_start, "end": it.marked_end }));
-            let found =
-                json!({ "severity": "error", "message": engine::chain(error), "lines": lines, "hint": error.hint() });
-            (&[][..], json!([found]))
+            let lines =
+                |excerpt: Option<&Excerpt>| excerpt.map(|it| json!({ "start": it.marked_start, "end": it.marked_end }));
+            let warning = |warning: &Warning| json!({ "severity": "warning", "message": warning.short, "lines": lines(warning.excerpt.as_ref()) });
+            let failure = json!({
+                "severity": "error",
+                "message": engine::chain(error),
+                "lines": lines(error.excerpt()),
+                "hint": error.hint(),
+            });
+            (&[][..], warnings.iter().map(warning).chain([failure]).collect())
         }
     };
     format!("{:#}\n", json!({ "images": images, "diagnostics": diagnostics }))

@@ -34,6 +34,18 @@ fn files_go_into_a_directory_or_a_tar() {
     assert_eq!(world.ok(&["images", "--format", "{{.Repository}}"]), "busybox\n");
 }
 
+// spec 109: where nothing asks for attestations.
+#[test]
+fn a_layout_of_one_platform_names_a_manifest_and_no_index() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nLABEL a=b\n");
+    world.build(&["-o", "type=oci,tar=false,dest=out", "ctx"]);
+    let index: serde_json::Value = serde_json::from_str(&world.read("out/index.json")).unwrap();
+    let manifests = index["manifests"].as_array().unwrap();
+    let types: Vec<&str> = manifests.iter().map(|it| it["mediaType"].as_str().unwrap()).collect();
+    assert_eq!(types, ["application/vnd.oci.image.manifest.v1+json"]);
+}
+
 // spec 110
 #[test]
 fn several_platforms_have_directories_of_their_own() {

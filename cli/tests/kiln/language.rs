@@ -424,3 +424,21 @@ fn a_dockerfile_on_standard_input_is_checked_too() {
     assert!(ended.stdout.contains("Attempting to Copy file \"hidden\" that is excluded by .dockerignore"), "{ended:?}");
     assert_eq!(ended.code, 1);
 }
+
+#[test]
+fn the_document_of_a_build_that_a_step_failed_has_the_warnings_too() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox\nMAINTAINER me\nRUN exit 3\n");
+    let ended = world.kiln(&["build", "--progress", "quiet", "--format", "json", "ctx"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let found: Vec<String> = document["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| format!("{} {} {}", it["severity"], it["lines"]["start"], it["message"]))
+        .collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("\"warning\" 2 \"MaintainerDeprecated: Maintainer instruction is"), "{found:?}");
+    assert!(found[1].starts_with("\"error\" 3 ") && found[1].contains("exit code: 3"), "{found:?}");
+}

@@ -382,3 +382,18 @@ fn a_device_that_is_needed_is_missed() {
     assert!(error.starts_with("required device \"vendor.com/class=one\" is not available"), "{error}");
     check_with(&world, &["--allow", "device"], "RUN --device=vendor.com/class=one echo on > /out", "cat /out", "on\n");
 }
+
+// spec 50
+#[test]
+fn a_user_has_the_groups_that_the_files_of_the_image_say_unless_one_is_named() {
+    let users = "RUN mkdir -p /etc && echo root:x:0:0::/root:/bin/sh > /etc/passwd && echo u:x:1000:1000::/home/u:/bin/sh >> /etc/passwd";
+    let groups =
+        "RUN printf 'wheel:x:10:root\\na:x:2001:u\\nb:x:2002:u\\nc:x:2003:\\n' > /etc/group && mkdir -m 777 /out";
+    let show = |user: &str| format!("USER {user}\nRUN echo $(id -u) $(id -g) $(id -G) $HOME > /out/{user}\n");
+    let shown: String = ["4242", "u", "u:a", "1000:2003", "root"].map(show).concat();
+    check(
+        &format!("{users}\n{groups}\n{shown}"),
+        "cd /out; for user in 4242 u u:a 1000:2003 root; do cat $user; done",
+        "4242 0 0 /\n1000 1000 1000 2001 2002 /home/u\n1000 2001 2001 /home/u\n1000 2003 2003 /home/u\n0 0 0 10 /root\n",
+    );
+}

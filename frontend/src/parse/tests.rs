@@ -59,7 +59,7 @@ fn only_arg_may_stand_in_front_of_the_first_stage() {
 #[test]
 fn a_heredoc_without_an_end_has_all_lines_up_to_the_last_one() {
     let parse = parse(b"FROM a\nRUN <<A\nx\ny\n");
-    assert_eq!(parse.diagnostics[0].lines, Some(llb::LineRange { start: 2, end: 4 }));
+    assert_eq!(parse.diagnostics[0].lines, Some(LineRange { start: 2, end: 4 }));
 }
 
 #[test]
