@@ -18,9 +18,26 @@ enum Subject {
     Tag,
     Prune,
     Run,
+    Remove,
+    Load,
+    Import,
+    Save,
 }
 
-const SUBJECTS: [Subject; 5] = [Subject::Build, Subject::Pull, Subject::Tag, Subject::Prune, Subject::Run];
+const SUBJECTS: [Subject; 9] = [
+    Subject::Build,
+    Subject::Pull,
+    Subject::Tag,
+    Subject::Prune,
+    Subject::Run,
+    Subject::Remove,
+    Subject::Load,
+    Subject::Import,
+    Subject::Save,
+];
+
+/// What is in the place of a saved image before.
+const SAVED_BEFORE: &str = "what was there before";
 
 /// A world in which commands are interrupted one after the other.
 struct Fixture {
@@ -63,6 +80,26 @@ impl Fixture {
             }
             Subject::Run if self.round.is_multiple_of(2) => "run --rm busybox cat /etc/passwd".to_owned(),
             Subject::Run => "run busybox cat /etc/passwd".to_owned(),
+            Subject::Remove => {
+                self.world.ok(&["build", "-q", "-t", "removed", "--build-arg", &format!("N=r{round}"), "check"]);
+                "rmi removed".to_owned()
+            }
+            Subject::Load => {
+                self.world.write("load/file", &round);
+                self.world.write("load/Dockerfile", "FROM scratch\nCOPY file /\n");
+                self.world.ok(&["build", "-q", "-o", "type=docker,name=loaded,dest=loaded.tar", "load"]);
+                "load -i loaded.tar".to_owned()
+            }
+            Subject::Import => {
+                self.world.write("load/file", &round);
+                self.world.write("load/Dockerfile", "FROM scratch\nCOPY file /\n");
+                self.world.ok(&["build", "-q", "-o", "type=tar,dest=tree.tar", "load"]);
+                "import tree.tar imported".to_owned()
+            }
+            Subject::Save => {
+                self.world.write("saved.tar", SAVED_BEFORE);
+                "save -o saved.tar busybox".to_owned()
+            }
         };
         text.split(' ').map(str::to_owned).collect()
     }
@@ -83,9 +120,16 @@ impl Fixture {
         points
     }
 
-    /// Checks that the store opens and lists, and that every name has a whole image.
+    /// Checks that the store opens and lists, that every name has a whole image, and that what was saved is old or new.
     #[track_caller]
     fn check_lists(&self, what: &str) {
+        if let Ok(saved) = std::fs::read(self.world.path("saved.tar"))
+            && saved != SAVED_BEFORE.as_bytes()
+        {
+            let other = World::empty();
+            let loaded = other.kiln(&["load", "-i", self.world.path("saved.tar").to_str().unwrap()]);
+            assert_eq!((loaded.code, loaded.stdout), (0, "Loaded image: busybox:latest\n".to_owned()), "{what}");
+        }
         let listed = self.world.kiln(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         assert_eq!(listed.code, 0, "{what}: {}", listed.stderr);
         for name in listed.stdout.lines().filter(|name| !name.starts_with('<')) {
@@ -175,6 +219,26 @@ fn a_pruning_may_fail_and_die_at_every_point() {
 #[test]
 fn a_container_may_fail_and_die_at_every_point() {
     check(Subject::Run, &["container.made", "meta.commit", "run.start", "run.ended"]);
+}
+
+#[test]
+fn a_removal_may_fail_and_die_at_every_point() {
+    check(Subject::Remove, &["meta.commit", "meta.committed"]);
+}
+
+#[test]
+fn a_loading_may_fail_and_die_at_every_point() {
+    check(Subject::Load, &["blob.rename", "blob.renamed", "meta.commit", "meta.committed"]);
+}
+
+#[test]
+fn an_import_may_fail_and_die_at_every_point() {
+    check(Subject::Import, &["layer.marked", "pull.unpacked", "layer.keep", "store.flushed", "meta.commit"]);
+}
+
+#[test]
+fn a_saving_may_fail_and_die_at_every_point() {
+    check(Subject::Save, &["export.write", "export.rename"]);
 }
 
 /// How many places each of the tests below takes; there are four of them.

@@ -87,6 +87,7 @@ impl Sink {
 
     /// Writes a file of `size_bytes`.
     pub(crate) fn file(&mut self, path: &str, size_bytes: u64, content: &mut dyn Read) -> Result<(), Error> {
+        store::fault::point("export.write").map_err(Error::file("write", Path::new(path)))?;
         match self {
             Self::Directory(root) => {
                 let path = root.join(path);
@@ -113,6 +114,7 @@ impl Sink {
         out.flush().map_err(failed)?;
         drop(out);
         if let Some((draft, path)) = target.take() {
+            store::fault::point("export.rename").map_err(Error::file("create", &path))?;
             fs::rename(&draft, &path).map_err(Error::file("create", &path))?;
         }
         Ok(())
