@@ -1,12 +1,12 @@
 //! How much room things take, and giving back what nothing needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oci::{Digest, Timestamp};
-use store::{ContainerRecord, ContainerState, ImageRecord, LayerId, disk_bytes};
+use store::{ContainerRecord, ContainerState, ImageRecord, disk_bytes};
 
-use crate::disk::{CachePrune, DiskRecord};
+use crate::disk::{CachePrune, DiskRecord, RecordKind};
 use crate::image::{Removed, config_of};
 use crate::{Engine, Error};
 
@@ -17,20 +17,20 @@ pub struct KindUsage {
     pub total: usize,
     /// How many of them are in use.
     pub active: usize,
-    /// How much they take; what several share counts once.
+    /// How much of the disk they take; what several share counts once.
     pub size_bytes: u64,
     /// How much pruning them would give back.
     pub reclaimable_bytes: u64,
 }
 
-/// How much room the store takes, by kind, as `docker system df` shows it.
+/// How much room of the disk the store takes, by kind, as `docker system df` shows it. With what Kiln needs itself, it is what `du` shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
     /// Images; in use are those that containers were made of.
     pub images: KindUsage,
     /// Containers, without their images.
     pub containers: KindUsage,
-    /// Results of steps that no image needs.
+    /// What builds keep and no image needs: layers, blobs, cache mounts, what is remembered of contexts.
     pub cache: KindUsage,
 }
 
@@ -83,22 +83,29 @@ impl Engine {
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
         let (images, containers) = (self.store.images()?, self.store.containers()?);
         let used: BTreeSet<Digest> = containers.iter().map(|container| container.image).collect();
-        let (in_use, unused): (Vec<&ImageRecord>, Vec<&ImageRecord>) =
-            images.iter().partition(|image| used.contains(&image.id));
-        let of_images = layers_of(images.iter());
-        let kept = layers_of(in_use.iter().copied());
-        let reclaimable = of_images.iter().filter(|(id, _)| !kept.contains_key(*id)).map(|(_, size)| size).sum();
-        let image_usage = KindUsage {
-            total: images.len(),
-            active: in_use.len(),
-            size_bytes: of_images.values().sum(),
-            reclaimable_bytes: if unused.is_empty() { 0 } else { reclaimable },
-        };
-        Ok(DiskUsage {
-            images: image_usage,
+        let in_use: Vec<&ImageRecord> = images.iter().filter(|image| used.contains(&image.id)).collect();
+        let needed = needed_records(&in_use, &containers);
+        let mut usage = DiskUsage {
+            images: KindUsage { total: images.len(), active: in_use.len(), ..KindUsage::default() },
             containers: self.container_usage(&containers),
-            cache: self.cache_usage(&of_images)?,
-        })
+            cache: KindUsage::default(),
+        };
+        for record in self.disk_records()? {
+            let part = match (record.is_shared, record.kind) {
+                (true, _) => &mut usage.images,
+                (false, RecordKind::Internal) => continue,
+                (false, _) => &mut usage.cache,
+            };
+            part.size_bytes += record.size_bytes;
+            if record.is_reclaimable() || (record.is_shared && !needed.contains(&record.id)) {
+                part.reclaimable_bytes += record.size_bytes;
+            }
+            if !record.is_shared {
+                part.total += 1;
+                part.active += usize::from(record.is_in_use);
+            }
+        }
+        Ok(usage)
     }
 
     fn container_usage(&self, containers: &[ContainerRecord]) -> KindUsage {
@@ -113,14 +120,6 @@ impl Engine {
             }
         }
         usage
-    }
-
-    fn cache_usage(&self, of_images: &BTreeMap<LayerId, u64>) -> Result<KindUsage, Error> {
-        let results = self.store.cache().read(cache::results)?;
-        let layers = self.store.layers()?;
-        let only_cached = layers.iter().filter(|layer| !of_images.contains_key(&layer.id));
-        let size_bytes = only_cached.map(|layer| layer.size_bytes).sum();
-        Ok(KindUsage { total: results.len(), active: 0, size_bytes, reclaimable_bytes: size_bytes })
     }
 
     /// Removes stopped containers, images without names, and results of steps that no image needs; with `all`, every image without a container and every result.
@@ -181,6 +180,10 @@ impl Engine {
     }
 }
 
-fn layers_of<'a>(images: impl Iterator<Item = &'a ImageRecord>) -> BTreeMap<LayerId, u64> {
-    images.flat_map(ImageRecord::local_layers).map(|layer| (layer.id, layer.size_bytes)).collect()
+/// Returns the ids of the records that images in use and containers need.
+fn needed_records(images: &[&ImageRecord], containers: &[ContainerRecord]) -> BTreeSet<String> {
+    let of_images = images.iter().flat_map(|image| image.local_layers());
+    let layers = of_images.chain(containers.iter().flat_map(|container| &container.layers));
+    let origins = images.iter().flat_map(|image| &image.layers).filter_map(|layer| layer.origin.as_ref());
+    layers.map(|layer| layer.id.to_string()).chain(origins.map(|origin| origin.blob.digest.hex())).collect()
 }

@@ -85,7 +85,7 @@ impl Sources {
                 let layer = finish(draft, *written).await.map_err(failed)?;
                 let remote = Remote { layer, time: head.last_modified };
                 if source.checksum.is_some() || head.etag.is_some() || head.last_modified.is_some() {
-                    self.record(key, &remote, head.etag).await.map_err(failed)?;
+                    self.record(key, &remote, (head.etag, None)).await.map_err(failed)?;
                 }
                 Ok(remote)
             }
@@ -108,7 +108,9 @@ impl Sources {
             }
             let fetched = git::fetch(source, &commit, &self.secrets, (&self.shared, step), cancel).await?;
             let remote = Remote { layer: fetched.layer, time: fetched.time };
-            self.record(key, &remote, None).await.map_err(failed)?;
+            let repository = format!("{}#{}", source.remote, source.reference);
+            let repository = repository.trim_end_matches('#').to_owned();
+            self.record(key, &remote, (None, Some(repository))).await.map_err(failed)?;
             Ok(remote)
         });
         fetched.await.cloned()
@@ -136,9 +138,16 @@ impl Sources {
         Ok(hasher.finish())
     }
 
-    async fn record(&self, key: Digest, remote: &Remote, etag: Option<String>) -> Result<(), ExecError> {
+    /// Records what was fetched, with the version that its server calls it, or the repository that it is of.
+    async fn record(
+        &self,
+        key: Digest,
+        remote: &Remote,
+        (etag, repository): (Option<String>, Option<String>),
+    ) -> Result<(), ExecError> {
         let layer = remote.layer.record().await?;
-        let record = RemoteRecord { layer: layer.id, etag, last_modified: remote.time, fetched: Timestamp::now() };
+        let (last_modified, fetched) = (remote.time, Timestamp::now());
+        let record = RemoteRecord { layer: layer.id, etag, last_modified, repository, fetched };
         self.shared.store.put_remote(&key, &record, (remote.layer.clone(), (*layer).clone()))?;
         Ok(())
     }

@@ -22,6 +22,9 @@ pub struct RemoteRecord {
     /// When it was changed last, as its server says; of a commit, when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<Timestamp>,
+    /// Of a commit: the repository, and what was asked for of it behind `#`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// When it was fetched.
     pub fetched: Timestamp,
 }
@@ -34,6 +37,12 @@ impl Store {
             Ok(layer_table::get(reader, &record.layer)?.map(|layer| (record, layer)))
         })?;
         found.map(|(record, layer)| Ok((record, self.layer(layer)?))).transpose()
+    }
+
+    /// Returns all that was fetched and is known.
+    pub fn remotes(&self) -> Result<Vec<RemoteRecord>, StoreError> {
+        let records = self.cache().read(|reader| reader.records::<RemoteRecord>(REMOTES))?;
+        Ok(records.into_iter().map(|(_, record)| record).collect())
     }
 
     /// Records a layer, and that it is what was fetched under `key`.

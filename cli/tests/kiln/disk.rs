@@ -68,6 +68,25 @@ fn the_sum_is_what_the_file_system_says() {
 }
 
 #[test]
+fn what_is_shown_of_kinds_adds_up_to_the_records() {
+    let world = world();
+    world.ok(&["run", "busybox", "sh", "-c", "dd if=/dev/zero of=/x bs=1M count=1 2>/dev/null"]);
+    let shown = world.ok(&["system", "df", "--format", "{{.Size}}"]);
+    let kinds: f64 = shown.lines().map(bytes).sum();
+    let containers = bytes(shown.lines().nth(1).unwrap());
+    let own = |record: &Value| record["Type"] == "internal";
+    let size = |record: &Value| bytes(record["Size"].as_str().unwrap());
+    let counted: f64 = records(&world, &[]).iter().filter(|it| !own(it)).map(size).sum::<f64>() + containers;
+    assert!((kinds - counted).abs() <= counted / 500.0, "{shown}: {counted}");
+    // No image needs it, and nothing uses it.
+    let reclaimable = world.ok(&["system", "df", "--format", "{{.Type}} {{.Size}} {{.Reclaimable}}"]);
+    let cache = reclaimable.lines().nth(2).unwrap().strip_prefix("Build Cache ").unwrap();
+    let (size, reclaimable) = cache.split_once(' ').unwrap();
+    assert_eq!(size, reclaimable);
+    world.ok(&["container", "prune", "-f"]);
+}
+
+#[test]
 fn records_are_chosen_by_what_they_are() {
     let world = world();
     expect![[r#"

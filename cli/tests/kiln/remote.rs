@@ -112,6 +112,11 @@ fn add_takes_the_files_of_a_commit() {
         "app",
         "find /head /sub | sort | while read f; do echo $f $(stat -c %a $f); done; ls /kept/.git/HEAD",
     ));
+    let shown = world.ok(&["du", "--filter", "type==source.git.checkout", "--format", "{{.Description}}"]);
+    let mut commits: Vec<&str> = shown.lines().collect();
+    commits.sort_unstable();
+    let commit = |reference: &str| format!("git snapshot for {url}{reference}");
+    assert_eq!(commits, [commit(""), commit("#main"), commit("#v1")]);
     // The branch moves: what follows it is done again, what names the tag is not.
     world.write("repo/new", "");
     git(&world, "repo", &["add", "-A"]);

@@ -46,6 +46,8 @@ pub enum RecordKind {
     CacheMount,
     /// What is remembered of a build context.
     Local,
+    /// The files of a commit.
+    GitCheckout,
     /// What Kiln needs itself.
     Internal,
 }
@@ -57,6 +59,7 @@ impl RecordKind {
             Self::Regular => "regular",
             Self::CacheMount => "exec.cachemount",
             Self::Local => "source.local",
+            Self::GitCheckout => "source.git.checkout",
             Self::Internal => "internal",
         }
     }
@@ -113,12 +116,17 @@ impl Engine {
         let sizes = self.store.layer_disk_bytes(&inventory.layers.keys().copied().collect())?;
         let mut blobs = self.store.blob_disk_bytes()?;
         let uses = Uses::of(&inventory.results);
+        let commits = self.store.remotes()?.into_iter();
+        let commits: BTreeMap<LayerId, String> =
+            commits.filter_map(|remote| Some((remote.layer, remote.repository?))).collect();
         let mut records = Vec::with_capacity(inventory.layers.len());
         for (id, layer) in &inventory.layers {
             let blob = layer.origin.as_ref().and_then(|origin| blobs.remove(&origin.blob.digest)).unwrap_or(0);
             let is_shared = inventory.needed.contains(id);
             let from = layer.origin.as_ref().and_then(|origin| origin.reference.as_ref());
             let pulled = || from.map_or_else(|| "files".to_owned(), |from| format!("pulled from {from}"));
+            let commit = commits.get(id).map(|repository| format!("git snapshot for {repository}"));
+            let kind = if commit.is_some() { RecordKind::GitCheckout } else { RecordKind::Regular };
             records.push(DiskRecord {
                 id: id.to_string(),
                 parents: uses.parents.get(id).into_iter().flatten().map(LayerId::to_string).collect(),
@@ -129,8 +137,9 @@ impl Engine {
                 is_shared,
                 is_in_use: is_shared,
                 size_bytes: sizes.get(id).copied().unwrap_or(0) + blob,
-                description: uses.names.get(id).map_or_else(pulled, |name| (*name).to_owned()),
-                kind: RecordKind::Regular,
+                description: commit
+                    .unwrap_or_else(|| uses.names.get(id).map_or_else(pulled, |name| (*name).to_owned())),
+                kind,
                 subject: Subject::Layer(*id),
             });
         }
