@@ -44,6 +44,7 @@ impl Fixture {
             packed: None,
             size_bytes: content.len() as u64,
             created: Timestamp::from_unix(COUNT.fetch_add(1, Ordering::SeqCst) as i64, 0).unwrap(),
+            seal: None,
         };
         Layer::finishing(draft, std::future::ready(Ok(record)))
     }

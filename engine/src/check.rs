@@ -1,19 +1,18 @@
 //! Whether what lies in the store is what its records say, and what becomes of what is not: it is forgotten, so that it is made or fetched again instead of used.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
 use executor::ExecError;
-use layer::hash::hash_range;
-use layer::{Entry, Kind};
-use oci::{Digest, Hasher};
-use store::{ImageRecord, LayerId, LayerRecord, Store};
+use oci::Digest;
+use store::{ImageRecord, LayerId, LayerRecord, Store, StoreError};
 
+use crate::build::steps;
+use crate::event_sink::EventSink;
 use crate::{Engine, Error, chain};
 
-/// How much of a blob is read at once.
-const READ_BYTES: usize = 1 << 20;
+/// How much that is damaged whoever uses it comes upon, and has made or fetched again, before it gives up.
+pub(crate) const DAMAGES_MAX: usize = 8;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Engine {
         let blobs = self.store.blobs()?;
         report.blobs = blobs.len();
         for digest in blobs {
-            let Some(actual) = self.wrong_digest(&digest)? else { continue };
+            let Some(actual) = self.store.blob_digest(&digest)?.filter(|actual| *actual != digest) else { continue };
             let (what, reason) = (format!("blob {digest}"), format!("its bytes have the digest {actual}"));
             report.damages.push(Damage { what, reason, remedy: Remedy::Fetch });
             if repair == Repair::Forget {
@@ -84,6 +83,31 @@ impl Engine {
             Ok(known.filter(|id| !layers.contains(id)).collect())
         })?;
         Ok(())
+    }
+
+    /// Sees to it that what came upon something damaged can be tried again: a build has it made again, all others can only have it fetched again.
+    ///
+    /// Returns whether it can. Where it cannot, the cache has forgotten it, so that the next build makes it again; images keep what they have.
+    pub(crate) fn mend(&self, error: &Error, events: &EventSink) -> Result<bool, Error> {
+        let Some(damaged) = damaged(error) else { return Ok(false) };
+        let Damaged::Layer(id) = damaged else {
+            // It was removed.
+            steps::damage_trouble(events, error);
+            return Ok(true);
+        };
+        let records = self.all_layers()?;
+        let Some(record) = records.iter().find(|record| record.id == id) else { return Ok(false) };
+        let layers = BTreeSet::from([id]);
+        if self.remedy(record)? != Remedy::Fetch {
+            self.store.cache().write(|writer| {
+                cache::prune(writer, |result| result.layers().all(|layer| layer != id))?;
+                Store::forget_layer(writer, &id)
+            })?;
+            return Ok(false);
+        }
+        steps::damage_trouble(events, error);
+        self.forget_layers(&layers)?;
+        Ok(true)
     }
 
     /// Returns the records of the layers that the cache, images and containers know.
@@ -119,51 +143,22 @@ impl Engine {
 
     /// Returns what is wrong with a layer, or `None`.
     fn layer_damage(&self, record: &LayerRecord) -> Option<String> {
-        let opened = self.store.layer(record.clone()).and_then(|layer| layer.open());
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => return Some(chain(&error)),
-        };
-        for (index, Entry { path, kind, .. }) in opened.entries.iter().enumerate() {
-            let Kind::File { size_bytes, content } = kind else { continue };
-            let range = match opened.open(index) {
-                Ok(range) => range,
-                Err(error) => return Some(chain(&error)),
-            };
-            match hash_range(&range) {
-                Ok(read) if read == (size_bytes, content) => {}
-                Ok(_) => return Some(format!("`{}` has another content than it had", path.to_text())),
-                Err(error) => return Some(format!("cannot read `{}`: {error}", path.to_text())),
-            }
+        match self.store.audit_layer(record) {
+            Ok(()) => None,
+            Err(StoreError::LayerDamaged { source, .. }) => Some(chain(&source)),
+            Err(error) => Some(chain(&error)),
         }
-        None
     }
 
     fn remedy(&self, layer: &LayerRecord) -> Result<Remedy, Error> {
-        let is_there = |digest: &Digest| self.store.open_blob(digest).map(|blob| blob.is_some());
         if let Some(origin) = &layer.origin
-            && (origin.reference.is_some() || is_there(&origin.blob.digest)?)
+            && (origin.reference.is_some() || self.store.has_blob(&origin.blob.digest))
         {
             return Ok(Remedy::Fetch);
         }
         let images = self.store.images()?;
         let is_needed = images.iter().flat_map(ImageRecord::local_layers).any(|other| other.id == layer.id);
         Ok(if is_needed { Remedy::BuildImage } else { Remedy::Build })
-    }
-
-    /// Returns the digest of a blob's bytes if it is another one than its name.
-    fn wrong_digest(&self, digest: &Digest) -> Result<Option<Digest>, Error> {
-        let Some(mut blob) = self.store.open_blob(digest)? else { return Ok(None) };
-        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; READ_BYTES]);
-        loop {
-            match blob.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::file("read", std::path::Path::new(&digest.to_string()))(error)),
-            }
-        }
-        Ok(Some(hasher.finish()).filter(|actual| actual != digest))
     }
 }
 
@@ -176,16 +171,31 @@ pub enum Repair {
     Forget,
 }
 
-/// Returns the layer whose damage is behind an error, if one is.
-pub(crate) fn damaged_layer(error: &Error) -> Option<LayerId> {
-    let of_step = |error: &ExecError| match error {
-        ExecError::Store(error) => error.damaged_layer(),
-        _ => None,
-    };
+/// Something of the store that is not what its name or its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damaged {
+    /// A layer.
+    Layer(LayerId),
+    /// A blob; it was removed.
+    Blob(Digest),
+}
+
+/// Returns the damage that is behind an error, if one is.
+pub(crate) fn damaged(error: &Error) -> Option<Damaged> {
+    match of_store(error)? {
+        StoreError::BlobDamaged { expected, .. } => Some(Damaged::Blob(*expected)),
+        error => error.damaged_layer().map(Damaged::Layer),
+    }
+}
+
+/// Returns what the store said, if that is what is behind an error.
+pub(crate) fn of_store(error: &Error) -> Option<&StoreError> {
     match error {
-        Error::Store(error) => error.damaged_layer(),
-        Error::Exec(error) => of_step(error),
-        Error::Step { source, .. } => of_step(source),
+        Error::Store(error) | Error::Exec(ExecError::Store(error)) => Some(error),
+        Error::Step { source, .. } => match &**source {
+            ExecError::Store(error) => Some(error),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -10,12 +10,12 @@ use oci::Digest;
 use store::StoreError;
 
 use crate::build::Entitlement;
-use crate::check::damaged_layer;
+use crate::check::damaged;
 use crate::event::Excerpt;
 
 /// What to do when a disk is full.
 const DISK_FULL_HINT: &str = "the disk is full: `kiln system prune` frees what nothing needs";
-const DAMAGED_HINT: &str = "`kiln system check --repair` has what is damaged fetched or made again";
+const DAMAGED_HINT: &str = "build the image again, or pull or load it again after `kiln system check --repair`, which forgets all that is damaged";
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -307,7 +307,7 @@ impl Error {
             _ => None,
         }
         .or_else(|| is_disk_full(self).then(|| DISK_FULL_HINT.to_owned()))
-        .or_else(|| damaged_layer(self).map(|_| DAMAGED_HINT.to_owned()))
+        .or_else(|| damaged(self).map(|_| DAMAGED_HINT.to_owned()))
     }
 }
 

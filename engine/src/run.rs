@@ -18,6 +18,7 @@ use runtime::{Access, Launcher, Mount, MountSource, Root, Running, Spec, Stdio, 
 use store::{ContainerId, ContainerRecord, ContainerState, LayerRecord, Snapshot, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::check::DAMAGES_MAX;
 use crate::event_sink::EventSink;
 use crate::image::{FoundImage, config_of};
 use crate::{Engine, Error, chain};
@@ -125,8 +126,23 @@ pub struct Container {
 }
 
 impl Engine {
-    /// Makes a container and starts it.
+    /// Makes a container and starts it. Layers that are damaged are fetched again, where they can be.
     pub async fn start(
+        &self,
+        request: &RunRequest,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<Container, Error> {
+        for _ in 0..DAMAGES_MAX {
+            match self.try_start(request, events, cancel).await {
+                Err(error) if self.mend(&error, events)? => {}
+                started => return started,
+            }
+        }
+        self.try_start(request, events, cancel).await
+    }
+
+    async fn try_start(
         &self,
         request: &RunRequest,
         events: &EventSink,

@@ -223,7 +223,9 @@ fn unpack_into(
         packed,
         size_bytes: unpacked.entries.size_bytes(),
         created: Timestamp::now(),
+        seal: None,
     };
+    let record = record.sealed(draft.dir())?;
     Ok(Unpacked { draft, record, entries: unpacked.entries })
 }
 

@@ -173,6 +173,7 @@ impl Ladder {
     }
 
     fn lower(&self, layer: &store::Layer) -> Result<Layer, ExecError> {
+        layer.verify()?;
         match layer.form() {
             Form::Tree(tree) => Ok(Layer::Path(tree)),
             Form::Packed { index, packs } => match self.standing()?.rung.access() {

@@ -83,7 +83,9 @@ impl NewLayer {
             packed,
             size_bytes: written.entries.size_bytes(),
             created: Timestamp::now(),
+            seal: None,
         };
+        let record = record.sealed(self.draft.dir())?;
         Ok((Layer::finished(self.draft, record), lost))
     }
 }

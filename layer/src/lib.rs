@@ -15,6 +15,7 @@
 //! Everything blocks. Memory does not grow with the size of files, and with their number by at most about 500 bytes for each and its path (a million
 //! empty files are unpacked in under 500 MB).
 
+pub mod audit;
 pub mod compress;
 pub mod compression;
 pub mod content;

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::{Digest, Hasher};
 
 use crate::draft::{discard, list};
+use crate::seal::{self, FileStamp, digest_of};
 use crate::{Store, StoreError, condemned, fault};
 
 impl Store {
@@ -25,26 +26,59 @@ impl Store {
 
     /// Removes a blob that is not what its name says.
     pub fn remove_damaged_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        discard(self.layout(), &self.layout().blob(digest))
+        discard(self.layout(), &self.layout().blob(digest))?;
+        self.cache().write(|writer| seal::forget_blob(writer, digest.as_bytes()))
     }
 
-    /// Takes a blob off the list of deleted ones, if it is there.
-    fn pardon_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        if self.cache().read(|reader| condemned::BLOBS.has(reader, digest.as_bytes()))? {
+    /// Takes a blob off the list of deleted ones, if it is there, and returns what it looked like when it was finished.
+    fn pardon_blob(&self, digest: &Digest) -> Result<Option<FileStamp>, StoreError> {
+        let (is_condemned, stamp) = self
+            .cache()
+            .read(|reader| Ok((condemned::BLOBS.has(reader, digest.as_bytes())?, seal::blob(reader, digest)?)))?;
+        if is_condemned {
             self.cache().write(|writer| condemned::BLOBS.pardon(writer, digest.as_bytes()))?;
         }
-        Ok(())
+        Ok(stamp)
     }
 
     /// Opens a blob; `Ok(None)` means that it is not there. A collection that is about to remove it leaves it.
+    ///
+    /// One that somebody may have written to is read first (see `seal`); if it is not what its name says, it is removed, and the error says so.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
-        self.pardon_blob(digest)?;
+        let then = self.pardon_blob(digest)?;
         let path = self.layout().blob(digest);
-        match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StoreError::file("open", &path)(error)),
+        let Some(file) = open(&path)? else { return Ok(None) };
+        let now = FileStamp::of(&path)?;
+        if then != Some(now) {
+            let actual = digest_of(&file).map_err(StoreError::file("read", &path))?;
+            if actual != *digest {
+                self.remove_damaged_blob(digest)?;
+                return Err(StoreError::BlobDamaged { expected: *digest, actual });
+            }
+            self.cache().write(|writer| seal::put_blob(writer, digest, &now))?;
+            return open(&path);
         }
+        Ok(Some(file))
+    }
+
+    /// Returns whether there is a blob.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.layout().blob(digest).exists()
+    }
+
+    /// Reads a blob and returns the digest of its bytes; `Ok(None)` means that it is not there.
+    pub fn blob_digest(&self, digest: &Digest) -> Result<Option<Digest>, StoreError> {
+        let path = self.layout().blob(digest);
+        let Some(file) = open(&path)? else { return Ok(None) };
+        digest_of(file).map(Some).map_err(StoreError::file("read", &path))
+    }
+}
+
+fn open(path: &Path) -> Result<Option<File>, StoreError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::file("open", path)(error)),
     }
 }
 
@@ -83,7 +117,8 @@ impl BlobWriter {
         renamed.map_err(StoreError::file("create", &target))?;
         self.committed = true;
         fault::point("blob.renamed").map_err(StoreError::file("create", &target))?;
-        Ok(())
+        let stamp = FileStamp::of(&target)?;
+        self.store.cache().write(|writer| seal::put_blob(writer, digest, &stamp))
     }
 }
 

@@ -106,6 +106,22 @@ pub enum StoreError {
         /// What is missing.
         path: PathBuf,
     },
+    /// A layer is not what its record says.
+    #[error("layer {id} is damaged")]
+    LayerDamaged {
+        /// The layer.
+        id: crate::LayerId,
+        /// What is wrong with it.
+        source: layer::audit::Damage,
+    },
+    /// A blob was not what its name says, and was removed.
+    #[error("blob {expected} is damaged: its bytes have the digest {actual}")]
+    BlobDamaged {
+        /// The blob's name.
+        expected: Digest,
+        /// What its bytes hash to.
+        actual: Digest,
+    },
     /// The list of a layer's entries cannot be read.
     #[error("the entries of layer {id} are damaged")]
     Entries {
@@ -142,6 +158,7 @@ impl StoreError {
     pub fn damaged_layer(&self) -> Option<crate::LayerId> {
         match self {
             Self::LayerMissing { id, .. }
+            | Self::LayerDamaged { id, .. }
             | Self::LayerIncomplete { id, .. }
             | Self::Entries { id, .. }
             | Self::Extents { id, .. } => Some(*id),

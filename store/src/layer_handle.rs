@@ -11,7 +11,7 @@ use futures_util::future::Shared;
 use layer::{Content, Entries, FileRange, Tree};
 use oci::Digest;
 
-use crate::{LayerDraft, LayerId, LayerRecord, PackRecord, PackedRecord, StoreError, packed};
+use crate::{LayerDraft, LayerId, LayerRecord, PackRecord, PackedRecord, Store, StoreError, packed};
 
 /// Why a layer could not be finished. It is shared by all who wait for the layer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,6 +53,8 @@ struct Inner {
     id: LayerId,
     dir: PathBuf,
     facts: Facts,
+    /// Who looks whether the files of a layer that is recorded are those that were.
+    store: Option<Store>,
     opened: OnceLock<layer::Layer>,
     /// There until a record names the layer; with the last handle a draft goes away.
     draft: Mutex<Option<LayerDraft>>,
@@ -65,9 +67,9 @@ enum Facts {
 
 impl Layer {
     /// Returns the handle of a layer that a record names.
-    pub(crate) fn recorded(dir: PathBuf, record: LayerRecord) -> Self {
+    pub(crate) fn recorded(store: Store, dir: PathBuf, record: LayerRecord) -> Self {
         let (id, facts) = (record.id, Facts::Known(Arc::new(record)));
-        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(None) }))
+        Self(Arc::new(Inner { id, dir, facts, store: Some(store), opened: OnceLock::new(), draft: Mutex::new(None) }))
     }
 
     /// Returns the handle of a layer whose tree is there and does not change any more, while `finishing` reads them, writes its list of entries, and makes its record.
@@ -79,14 +81,14 @@ impl Layer {
     ) -> Self {
         let (id, dir) = (draft.id(), draft.dir().to_owned());
         let facts = Facts::Finishing(finishing.map(|record| record.map(Arc::new)).boxed().shared());
-        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
+        Self(Arc::new(Inner { id, dir, facts, store: None, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
     }
 
     /// Returns the handle of a layer that is finished and not recorded yet.
     pub fn finished(draft: LayerDraft, record: LayerRecord) -> Self {
         let (id, dir) = (draft.id(), draft.dir().to_owned());
         let facts = Facts::Known(Arc::new(record));
-        Self(Arc::new(Inner { id, dir, facts, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
+        Self(Arc::new(Inner { id, dir, facts, store: None, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
     }
 
     /// Returns the layer's id.
@@ -112,12 +114,19 @@ impl Layer {
 
     /// Opens the layer's tar as it came from elsewhere; `Ok(None)` means that it was not kept, or that there never was one.
     pub fn open_tar(&self) -> Result<Option<FileRange>, StoreError> {
-        let Facts::Known(record) = &self.0.facts else { return Ok(None) };
-        let (Some(packed), Some(tar_bytes)) = (&record.packed, record.tar_bytes) else { return Ok(None) };
-        let Some(tar) = packed.tar else { return Ok(None) };
-        let path = packed::pack(&self.0.dir, &tar);
-        let file = std::fs::File::open(&path).map_err(StoreError::file("open", &path))?;
-        Ok(Some(FileRange::new(file, 0, tar_bytes)))
+        self.verify()?;
+        match &self.0.facts {
+            Facts::Known(record) => packed::open_tar(&self.0.dir, record),
+            Facts::Finishing(_) => Ok(None),
+        }
+    }
+
+    /// Makes sure, before the layer is mounted or read, that its files are those that were recorded (see `seal`). What this process made itself is.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        match (&self.0.store, &self.0.facts) {
+            (Some(store), Facts::Known(record)) => store.verify(&self.0.dir, record),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the layer's content digest, if nothing has to be waited for.
@@ -154,27 +163,32 @@ impl Layer {
         if let Some(opened) = self.0.opened.get() {
             return Ok(opened.clone());
         }
-        let opened = self.open_files().map_err(|error| error.of_layer(self.0.id))?;
-        Ok(self.0.opened.get_or_init(|| opened).clone())
-    }
-
-    fn open_files(&self) -> Result<layer::Layer, StoreError> {
-        let entries = read_entries(&self.0.dir.join("entries"), self.0.id)?;
-        let content = match self.packed() {
-            Some(record) => Content::Packs(packed::open(&self.0.dir, record, self.0.id)?),
-            None => {
-                let tree = self.tree();
-                let root = std::fs::File::open(&tree).map_err(StoreError::file("open", &tree))?;
-                Content::Tree(Tree::new(root.into()))
-            }
+        self.verify()?;
+        let opened = match &self.0.facts {
+            Facts::Known(record) => open_files(&self.0.dir, record),
+            Facts::Finishing(_) => open_tree(&self.0.dir, self.0.id),
         };
-        Ok(layer::Layer { entries, content })
+        let opened = opened.map_err(|error| error.of_layer(self.0.id))?;
+        Ok(self.0.opened.get_or_init(|| opened).clone())
     }
 
     /// Takes the draft out, for the one who records the layer.
     pub(crate) fn take_draft(&self) -> Option<LayerDraft> {
         self.0.draft.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Opens the entries and files of a layer in its directory.
+pub(crate) fn open_files(dir: &Path, record: &LayerRecord) -> Result<layer::Layer, StoreError> {
+    let Some(packed) = &record.packed else { return open_tree(dir, record.id) };
+    let entries = read_entries(&dir.join("entries"), record.id)?;
+    Ok(layer::Layer { entries, content: Content::Packs(packed::open(dir, packed, record.id)?) })
+}
+
+fn open_tree(dir: &Path, id: LayerId) -> Result<layer::Layer, StoreError> {
+    let (entries, tree) = (read_entries(&dir.join("entries"), id)?, dir.join("fs"));
+    let root = std::fs::File::open(&tree).map_err(StoreError::file("open", &tree))?;
+    Ok(layer::Layer { entries, content: Content::Tree(Tree::new(root.into())) })
 }
 
 fn read_entries(path: &Path, id: LayerId) -> Result<Entries, StoreError> {

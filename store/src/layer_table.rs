@@ -2,12 +2,15 @@
 //!
 //! They lie in the cache's database, since they are there to be found by; an image's record repeats those of its own layers.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use oci::{Descriptor, Digest, Reference, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
 use crate::epoch::Epoch;
-use crate::{LayerId, PackedRecord, StoreError, condemned, last_layer, remote, usage};
+use crate::{LayerId, PackedRecord, Seal, StoreError, condemned, last_layer, remote, seal, usage};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -37,6 +40,17 @@ pub struct LayerRecord {
     pub size_bytes: u64,
     /// When the step that made it ended; for pulled layers, when they were pulled.
     pub created: Timestamp,
+    /// What its files looked like when they were finished, on its way into a table of its own. A record that was read has none.
+    #[serde(skip)]
+    pub seal: Option<Arc<Seal>>,
+}
+
+impl LayerRecord {
+    /// Takes what the files of the layer look like now, in its directory, for what they look like.
+    pub fn sealed(self, dir: &Path) -> Result<Self, StoreError> {
+        let seal = Some(Arc::new(Seal::of(dir, &self)?));
+        Ok(Self { seal, ..self })
+    }
 }
 
 /// Where a layer came from.
@@ -75,6 +89,9 @@ pub(crate) fn ids(reader: &Reader<'_>) -> Result<Vec<LayerId>, StoreError> {
 pub(crate) fn put(writer: &mut Writer<'_, '_>, record: &LayerRecord) -> Result<(), StoreError> {
     writer.put_record(LAYERS, record.id.as_bytes(), record)?;
     condemned::LAYERS.pardon(writer, record.id.as_bytes())?;
+    if let Some(seal) = &record.seal {
+        seal::put(writer, &record.id, seal)?;
+    }
     let Some(diff_id) = &record.diff_id else { return Ok(()) };
     if writer.reader().get(DIFFS, diff_id.as_bytes())?.is_none() {
         writer.put(DIFFS, diff_id.as_bytes(), record.id.as_bytes())?;
@@ -102,9 +119,18 @@ pub(crate) fn condemn(
     Ok(condemned)
 }
 
+/// Forgets the record of a layer, whoever needs it.
+pub(crate) fn remove(writer: &mut Writer<'_, '_>, id: &LayerId) -> Result<(), StoreError> {
+    match get(&writer.reader(), id)? {
+        Some(record) => forget(writer, id.as_bytes(), &record),
+        None => Ok(()),
+    }
+}
+
 fn forget(writer: &mut Writer<'_, '_>, key: &[u8], record: &LayerRecord) -> Result<(), StoreError> {
     writer.delete(LAYERS, key)?;
     usage::forget(writer, key)?;
+    seal::forget(writer, key)?;
     if let Some(diff_id) = &record.diff_id
         && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key)
     {

@@ -46,6 +46,7 @@ mod open;
 mod packed;
 mod remote;
 mod rung;
+mod seal;
 mod usage;
 
 pub use blob::BlobWriter;
@@ -66,4 +67,5 @@ pub use open::Store;
 pub use packed::{PackRecord, PackedRecord};
 pub use remote::RemoteRecord;
 pub use rung::RungRecord;
+pub use seal::{FileStamp, Seal, TreeSeal};
 pub use usage::{DiskSpace, OtherUsage, disk_bytes};

@@ -34,6 +34,8 @@ struct Inner {
     step_locks: OnceLock<StepLocks>,
     /// Gone once the last draft and the last user of this handle are.
     drafts: Mutex<Option<Arc<Drafts>>>,
+    /// The layers whose files this process made, or has looked at.
+    verified: Mutex<BTreeSet<LayerId>>,
 }
 
 impl Store {
@@ -57,8 +59,8 @@ impl Store {
         let cache_state = CacheState::open(&layout.cache_state())?;
         let cache = Database::open(&layout.cache(), CACHE_BYTES_MAX, Durability::Unsynced(cache_state))?;
         let was_reset = cache.was_reset;
-        let (step_locks, drafts) = (OnceLock::new(), Mutex::new(None));
-        let store = Self(Arc::new(Inner { layout, meta, cache, step_locks, drafts }));
+        let (step_locks, drafts, verified) = (OnceLock::new(), Mutex::new(None), Mutex::default());
+        let store = Self(Arc::new(Inner { layout, meta, cache, step_locks, drafts, verified }));
         if was_reset && !is_new {
             // The layers that only the lost cache named.
             store.collect_orphans()?;
@@ -157,11 +159,24 @@ impl Store {
 
     /// Returns the handle of a layer by its record, after a look that its files are there.
     pub fn layer(&self, record: LayerRecord) -> Result<Layer, StoreError> {
+        Ok(Layer::recorded(self.clone(), self.layer_dir(&record)?, record))
+    }
+
+    /// Returns the directory of a layer, after a look that it is there.
+    pub(crate) fn layer_dir(&self, record: &LayerRecord) -> Result<PathBuf, StoreError> {
         let dir = self.0.layout.layer(&record.id);
-        if !dir.is_dir() {
-            return Err(StoreError::LayerMissing { id: record.id, root: self.root().to_owned() });
+        if dir.is_dir() {
+            return Ok(dir);
         }
-        Ok(Layer::recorded(dir, record))
+        Err(StoreError::LayerMissing { id: record.id, root: self.root().to_owned() })
+    }
+
+    pub(crate) fn is_verified(&self, id: &LayerId) -> bool {
+        self.0.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    pub(crate) fn set_verified(&self, id: LayerId) {
+        self.0.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     /// Returns the record of the layer whose tar has this digest; `Ok(None)` means that there is none.
@@ -172,6 +187,11 @@ impl Store {
     /// Returns the record of a layer within a transaction of the cache's database; `Ok(None)` means that there is none.
     pub fn layer_record(reader: &Reader<'_>, id: &LayerId) -> Result<Option<LayerRecord>, StoreError> {
         layer_table::get(reader, id)
+    }
+
+    /// Forgets the record of a layer within a transaction of the cache's database. Images that need the layer have a record of their own.
+    pub fn forget_layer(writer: &mut Writer<'_, '_>, id: &LayerId) -> Result<(), StoreError> {
+        layer_table::remove(writer, id)
     }
 
     /// Returns the ids of all layers that the cache knows, within a transaction of its database.
@@ -194,6 +214,7 @@ impl Store {
             layers.iter().try_for_each(|(_, record)| layer_table::put(writer, record))?;
             also(writer)
         })?;
+        layers.iter().filter(|(_, record)| record.seal.is_some()).for_each(|(_, record)| self.set_verified(record.id));
         layers.iter().filter_map(|(layer, _)| layer.take_draft()).try_for_each(LayerDraft::keep)?;
         Ok(result)
     }

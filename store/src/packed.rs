@@ -16,11 +16,11 @@ use std::sync::Arc;
 use layer::erofs::{BlockSize, ExtentList, write_index};
 use layer::pack::{Packed, UsedPack};
 use layer::tree::LostXattrs;
-use layer::{Entries, Pack, PackId, Packs};
+use layer::{Entries, FileRange, Pack, PackId, Packs};
 use rustix::fs::{AtFlags, CWD, linkat};
 use serde::{Deserialize, Serialize};
 
-use crate::{LayerId, StoreError};
+use crate::{LayerId, LayerRecord, StoreError};
 
 /// Where the bytes of a layer's files are that has no tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub(crate) fn index(dir: &Path) -> PathBuf {
     dir.join("index")
 }
 
-fn extents(dir: &Path) -> PathBuf {
+pub(crate) fn extents(dir: &Path) -> PathBuf {
     dir.join("extents")
 }
 
@@ -137,4 +137,13 @@ pub(crate) fn open(dir: &Path, record: &PackedRecord, id: LayerId) -> Result<Pac
         Ok(Pack { id: pack_id(&record.id), file: Arc::new(file), size_bytes: record.size_bytes })
     };
     Ok(Packs::new(record.packs.iter().map(open).collect::<Result<_, StoreError>>()?, extents))
+}
+
+/// Opens the tar of a layer as it came from elsewhere, if it was kept.
+pub(crate) fn open_tar(dir: &Path, record: &LayerRecord) -> Result<Option<FileRange>, StoreError> {
+    let (Some(packed), Some(tar_bytes)) = (&record.packed, record.tar_bytes) else { return Ok(None) };
+    let Some(tar) = packed.tar else { return Ok(None) };
+    let path = pack(dir, &tar);
+    let file = File::open(&path).map_err(StoreError::file("open", &path))?;
+    Ok(Some(FileRange::new(file, 0, tar_bytes)))
 }

@@ -30,6 +30,7 @@ fn layer(store: &Store, content: &str) -> (Layer, LayerRecord) {
         packed: None,
         size_bytes: content.len() as u64,
         created: Timestamp::EPOCH,
+        seal: None,
     };
     let layer = Layer::finishing(draft, std::future::ready(Ok(record.clone())));
     store.put_layers(&[(layer.clone(), record.clone())], |_| Ok(())).unwrap();

@@ -11,7 +11,7 @@ use engine::{Engine, EventSink};
 use oci::Platform;
 
 use super::watch::watch;
-use super::{async_runtime, print};
+use super::{async_runtime, print, warnings};
 use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, SaveArgs};
 use crate::interrupt::with_cancel;
 use crate::progress::open_download;
@@ -61,7 +61,7 @@ pub(super) fn save(cli: &Cli, args: &SaveArgs) -> anyhow::Result<ExitCode> {
     };
     let request = SaveRequest { images: args.images.clone(), destination, kind: BundleKind::Docker };
     let engine = settings::open_engine(cli, None)?;
-    let events = EventSink::new(|_| {});
+    let events = warnings();
     async_runtime()?.block_on(with_cancel(async |cancel| engine.save(&request, &events, cancel).await))??;
     Ok(ExitCode::SUCCESS)
 }

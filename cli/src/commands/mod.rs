@@ -14,6 +14,9 @@ mod watch;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use engine::EventSink;
+use engine::event::Event;
+
 use crate::args::{BuilderCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
 
 /// Carries out a command line.
@@ -56,6 +59,16 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// Returns a listener for commands that show no progress: only what may not go unsaid is printed.
+fn warnings() -> EventSink {
+    EventSink::new(|event| {
+        if let Event::Warning(warning) = event {
+            // Nobody is there to read it: then nothing is lost.
+            let _ = io::stderr().write_all(format!("warning: {}\n", warning.short).as_bytes());
+        }
+    })
 }
 
 /// Returns a runtime for one use case: everything waits on one thread, and what blocks has threads of its own.

@@ -12,13 +12,13 @@ use anyhow::{Context, bail};
 use engine::image::PullRequest;
 use engine::run::terminal::{RawMode, set_window_size, window_size};
 use engine::run::{Container, RunRequest, Streams, Volume};
-use engine::{Engine, Error, EventSink};
+use engine::{Engine, Error};
 use oci::Platform;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::archive::pull_image;
-use super::async_runtime;
+use super::{async_runtime, warnings};
 use crate::args::{Cli, RunArgs};
 use crate::interrupt::with_cancel;
 use crate::{limits, parse, settings};
@@ -34,7 +34,9 @@ pub(super) fn run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
     match try_run(cli, args) {
         Ok(code) => Ok(code),
         Err(error) => {
-            let text = format!("kiln: {}\n", chain(error.as_ref()));
+            let hint = error.downcast_ref::<Error>().and_then(Error::hint);
+            let hint = hint.map(|hint| format!("\nhint: {hint}\n")).unwrap_or_default();
+            let text = format!("kiln: {}\n{hint}", chain(error.as_ref()));
             // Nobody is there to read it: then the exit code has to do.
             let _ = io::stderr().write_all(text.as_bytes());
             let code = match error.downcast_ref::<Error>() {
@@ -55,7 +57,7 @@ fn try_run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
     let engine = settings::open_engine(cli, None)?;
     let runtime = async_runtime()?;
     pull_if_missing(&engine, &request)?;
-    let events = EventSink::new(|_| {});
+    let events = warnings();
     let container = runtime.block_on(with_cancel(async |cancel| engine.start(&request, &events, cancel).await))??;
     if let Some(cause) = &container.lost_network {
         tell(&format!("warning: the container has the network of this machine, not one of its own: {cause}\n"))?;

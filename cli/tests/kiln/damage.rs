@@ -1,6 +1,7 @@
 //! What changed behind Kiln's back is found, named, and made or fetched again instead of used.
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use testkit::registry::{Registry, image};
 
@@ -22,8 +23,51 @@ fn layer_with(world: &World, file: &str) -> PathBuf {
     with.next().unwrap()
 }
 
-fn id(layer: &std::path::Path) -> String {
+fn id(layer: &Path) -> String {
     layer.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Returns the files in a directory of the store, and in those in it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(path) = pending.pop() {
+        match path.is_dir() {
+            true => pending.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+/// Changes one byte of a text where it stands in a file beneath a directory of the store; returns what is damaged then: the layer, or the blob.
+#[track_caller]
+fn flip(world: &World, dir: &str, text: &str) -> String {
+    for path in files(&world.store().join(dir)) {
+        let bytes = std::fs::read(&path).unwrap();
+        if let Some(place) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            flip_byte(&path, place);
+            let name = path.strip_prefix(world.store().join(dir)).unwrap().iter().next().unwrap();
+            return name.to_str().unwrap().to_owned();
+        }
+    }
+    panic!("nothing beneath {dir} has `{text}`");
+}
+
+/// Changes one byte of a file, and says that nothing was written since.
+fn flip_byte(path: &Path, place: usize) {
+    let (before, byte) = (std::fs::metadata(path).unwrap(), std::fs::read(path).unwrap()[place]);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[byte ^ 1], place as u64).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+}
+
+/// A registry with an image that has one file, and a world that has pulled it.
+fn pulled() -> (World, Registry, String) {
+    let (world, registry) = (World::new(), Registry::start());
+    image(&[&[("etc/motd", "hello, how are you"), ("etc/other", "something else")]]).push(&registry, "app", "latest");
+    let name = format!("{}/app:latest", registry.host());
+    world.ok(&["pull", &name]);
+    (world, registry, name)
 }
 
 #[test]
@@ -56,7 +100,7 @@ fn a_file_that_changed_in_a_layer_is_named_and_its_step_runs_again() {
 
 #[test]
 fn a_build_that_comes_upon_a_damaged_layer_makes_it_again() {
-    let damages: [fn(&std::path::Path); 3] = [
+    let damages: [fn(&Path); 3] = [
         |layer| std::fs::remove_dir_all(layer).unwrap(),
         |layer| std::fs::remove_file(layer.join("entries")).unwrap(),
         |layer| std::fs::write(layer.join("entries"), "nonsense").unwrap(),
@@ -67,7 +111,7 @@ fn a_build_that_comes_upon_a_damaged_layer_makes_it_again() {
         damage(&layer);
         world.write("ctx/Dockerfile", DOCKERFILE.replace("cat /one", "cat  /one  /one"));
         let shown = world.build(&["-t", "app", "ctx"]);
-        assert!(shown.contains(&format!("layer {} is", id(&layer))), "{shown}");
+        assert!(shown.contains(&format!("layer {}", id(&layer))), "{shown}");
         assert_eq!(world.in_image("app", "cat /one /two"), "one\none\none\n");
     }
 }
@@ -83,7 +127,7 @@ fn what_was_pulled_is_pulled_again() {
     let bytes = std::fs::read(&pack).unwrap();
     let place = bytes.windows(5).position(|window| window == b"hello").unwrap();
     let file = std::fs::File::options().write(true).open(&pack).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"olleh", place as u64).unwrap();
+    file.write_all_at(b"olleh", place as u64).unwrap();
     let blob = std::fs::read_dir(world.store().join("blobs/sha256")).unwrap().next().unwrap().unwrap();
     std::fs::write(blob.path(), "nonsense").unwrap();
     let repaired = world.ok(&["system", "check", "--repair"]);
@@ -100,4 +144,113 @@ fn what_was_pulled_is_pulled_again() {
     world.build(&["-o", "out", "ctx"]);
     assert_eq!(world.read("out/motd"), "hello");
     assert_eq!(world.ok(&["system", "check"]), "Checked 2 layers and 1 blobs: 0 damaged\n");
+}
+
+#[test]
+fn a_step_that_would_see_one_changed_byte_sees_what_was_made_again() {
+    let world = world();
+    let layer = layer_with(&world, "one");
+    flip_byte(&layer.join("fs/one"), 0);
+    world.write("ctx/Dockerfile", DOCKERFILE.replace("cat /one", "cat  /one  /one"));
+    let shown = world.build(&["-t", "app", "ctx"]);
+    let named = format!("layer {} is damaged: `/one` has another content than it had", id(&layer));
+    assert!(shown.contains(&named), "{shown}");
+    assert!(shown.contains("RUN echo one > /one\n") && shown.contains("it is made or fetched again"), "{shown}");
+    assert_eq!(world.in_image("app", "cat /one /two"), "one\none\none\n");
+}
+
+#[test]
+fn a_copy_of_one_changed_byte_copies_what_was_made_again() {
+    let world = World::new();
+    world.write("ctx/file", "what is copied");
+    let stages = "FROM busybox AS made\nRUN cp /etc/passwd /made\nCOPY file /\n";
+    world.write("ctx/Dockerfile", stages);
+    world.build(&["-o", "type=cacheonly", "ctx"]);
+    let layer = flip(&world, "layers", "what is copied");
+    world.write("ctx/Dockerfile", format!("{stages}FROM scratch\nCOPY --from=made /file /made /\n"));
+    let shown = world.build(&["-o", "out", "ctx"]);
+    let named = format!("layer {layer} is damaged: `/file` has another content than it had");
+    assert!(shown.contains(&named), "{shown}");
+    assert_eq!(world.read("out/file"), "what is copied");
+}
+
+#[test]
+fn whoever_would_use_an_image_with_one_changed_byte_hears_of_it_and_the_next_build_makes_it_again() {
+    let world = world();
+    let layer = layer_with(&world, "two");
+    flip_byte(&layer.join("fs/two"), 0);
+    let named = format!("layer {} is damaged: `/two` has another content than it had", id(&layer));
+    let refused = world.kiln(&["run", "--rm", "app", "cat", "/two"]);
+    assert!(refused.code == 125 && refused.stderr.contains(&named), "{}", refused.stderr);
+    assert!(refused.stderr.contains("build the image again"), "{}", refused.stderr);
+    let refused = world.kiln(&["save", "-o", "saved.tar", "app"]);
+    assert!(refused.code == 1 && refused.stderr.contains(&named), "{}", refused.stderr);
+    assert!(!world.path("saved.tar").exists());
+    let summary = world.build_summary(&["-t", "app", "ctx"]);
+    assert_eq!(summary, "ran: RUN cat /one > /two\ncached: RUN echo one > /one\n");
+    assert_eq!(world.in_image("app", "cat /two"), "one\n");
+    world.ok(&["save", "-o", "saved.tar", "app"]);
+}
+
+#[test]
+fn a_pulled_layer_with_one_changed_byte_is_pulled_again() {
+    let (world, registry, name) = pulled();
+    world.write("ctx/Dockerfile", format!("FROM {name} AS app\nFROM busybox\nCOPY --from=app /etc/motd /\n"));
+    let uses: [&[&str]; 3] =
+        [&["save", "-o", "saved.tar", &name], &["run", "--rm", &name, "/no"], &["build", "-o", "out", "ctx"]];
+    for args in uses {
+        // What is there already cannot be used instead.
+        let blobs = world.store().join("blobs/sha256");
+        files(&blobs).iter().for_each(|blob| std::fs::remove_file(blob).unwrap());
+        let layer = flip(&world, "layers", "hello, how are you");
+        // What was asked for until now is not looked at.
+        registry.log();
+        let ended = world.kiln(args);
+        let named = format!("layer {layer} is damaged");
+        assert!(ended.stderr.contains(&named) && ended.stderr.contains("fetched again"), "{args:?}: {}", ended.stderr);
+        // The image has no program.
+        assert!(ended.code == 0 || args[0] == "run", "{args:?}: {}", ended.stderr);
+        let asked = registry.log();
+        assert!(asked.contains("/blobs/"), "{args:?}: {asked}");
+        assert!(!world.store().join("layers").join(layer).exists(), "{args:?}");
+    }
+    assert_eq!(world.read("out/motd"), "hello, how are you");
+}
+
+#[test]
+fn a_blob_with_one_changed_byte_is_not_what_is_saved() {
+    let (world, _registry, name) = pulled();
+    let blob = files(&world.store().join("blobs/sha256")).remove(0);
+    flip_byte(&blob, 20);
+    let saved = world.kiln(&["save", "-o", "saved.tar", &name]);
+    let named = format!("blob sha256:{} is damaged", blob.file_name().unwrap().to_str().unwrap());
+    assert!(saved.code == 0 && saved.stderr.contains(&named), "{}", saved.stderr);
+    assert!(!blob.exists());
+    let other = World::empty();
+    other.ok(&["load", "-i", world.path("saved.tar").to_str().unwrap()]);
+    assert_eq!(other.ok(&["system", "check"]).split(':').next_back().unwrap(), " 0 damaged\n");
+}
+
+#[test]
+fn an_index_with_one_changed_byte_is_not_mounted() {
+    let world = World::new();
+    let index = files(&world.store().join("layers")).into_iter().find(|path| path.ends_with("index")).unwrap();
+    flip_byte(&index, 4000);
+    let refused = world.kiln(&["run", "--rm", "busybox", "true"]);
+    let named = format!("layer {} is damaged: its index is not the one that was written", id(index.parent().unwrap()));
+    assert!(refused.code == 125 && refused.stderr.contains(&named), "{}", refused.stderr);
+}
+
+#[test]
+fn a_copy_of_a_store_and_a_store_that_lost_its_cache_are_whole() {
+    let world = world();
+    let copied = std::process::Command::new("cp").arg("-a").arg(world.store()).arg(world.path("copy")).status();
+    assert!(copied.unwrap().success());
+    let copy = world.path("copy");
+    let root = ["--root", copy.to_str().unwrap()];
+    let run = ["run", "--rm", "app", "cat", "/one", "/two"];
+    for _ in 0..2 {
+        assert_eq!(world.ok(&[&root[..], &run].concat()), "one\none\n");
+        std::fs::remove_file(copy.join("cache.mdb")).unwrap();
+    }
 }

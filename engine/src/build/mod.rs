@@ -11,7 +11,7 @@ mod metadata;
 mod remote;
 mod request;
 mod result;
-mod steps;
+pub(crate) mod steps;
 mod survey;
 mod why;
 
@@ -43,7 +43,7 @@ pub use request::{
 pub use runtime::cgroup::MEMORY_BYTES_MIN;
 pub use survey::{Hidden, StepFiles, Survey};
 
-use crate::check::damaged_layer;
+use crate::check::{DAMAGES_MAX, Damaged, damaged};
 use crate::event_sink::EventSink;
 use crate::export::{self, ExportRequest};
 use crate::history::Recording;
@@ -53,9 +53,6 @@ use lowering::Lowering;
 use result::BuiltImage;
 use steps::StepTranslator;
 use why::Past;
-
-/// How many damaged layers a build finds and has made again before it gives up.
-const DAMAGED_LAYERS_MAX: usize = 8;
 
 /// What a build came to.
 #[derive(Clone, Debug)]
@@ -81,10 +78,13 @@ impl Engine {
         let recording = Recording::begin(&self.store.history_dir(), request);
         let recorded = recording.record(events);
         let mut result = self.build_recorded(request, &recorded, &recording, cancel).await;
-        for _ in 0..DAMAGED_LAYERS_MAX {
-            let Some(layer) = result.as_ref().err().and_then(damaged_layer) else { break };
-            steps::damage_trouble(&recorded, layer);
-            self.forget_layers(&BTreeSet::from([layer]))?;
+        for _ in 0..DAMAGES_MAX {
+            let Err(error) = &result else { break };
+            let Some(damaged) = damaged(error) else { break };
+            steps::damage_trouble(&recorded, error);
+            if let Damaged::Layer(layer) = damaged {
+                self.forget_layers(&BTreeSet::from([layer]))?;
+            }
             result = self.build_recorded(request, &recorded, &recording, cancel).await;
         }
         if let Ok(outcome) = &mut result {

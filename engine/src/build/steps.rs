@@ -7,8 +7,9 @@ use executor::ExecError;
 use llb::{Graph, Source, VertexId};
 use oci::{Digest, Timestamp};
 use solver::{StepEvent, StepKeys};
-use store::{LayerId, StoreError};
+use store::StoreError;
 
+use crate::check::of_store;
 use crate::event::{Event, Outcome, StepFinished, StepStarted, Warning};
 use crate::event_sink::EventSink;
 use crate::{Error, chain};
@@ -125,11 +126,12 @@ pub(crate) fn network_trouble(events: &EventSink, trouble: &(dyn std::error::Err
     events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
 }
 
-/// Says that a layer is not what it was, and that the build begins anew without it.
-pub(crate) fn damage_trouble(events: &EventSink, layer: LayerId) {
-    let short = format!("layer {layer} is damaged: it is made again");
+/// Says that something is not what it was, and that it is made or fetched again.
+pub(crate) fn damage_trouble(events: &EventSink, found: &Error) {
+    let found = of_store(found).map_or_else(|| chain(found), |error| chain(error));
+    let short = format!("{found}: it is made or fetched again");
     let step = Digest::of(b"[internal] store");
-    let (detail, url) = ("`kiln system check` looks whether anything else is".to_owned(), String::new());
+    let (detail, url) = ("`kiln system check` looks whether anything else is damaged".to_owned(), String::new());
     events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
 }
 

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
+use layer::audit::Damage;
 use layer::compress::{self, Codec, CompressError};
 use layer::compression::Decoder;
 use layer::tar::{TarOptions, export_layer};
 use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
-use store::{LayerOrigin, LayerRecord, Store};
+use store::{LayerId, LayerOrigin, LayerRecord, Store, StoreError};
 
 use super::output::OutputParseError;
 use crate::Error;
@@ -93,6 +94,8 @@ pub(crate) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
     /// Its bytes.
     pub(crate) file: File,
+    /// Whether its bytes were hashed before; else whoever writes them hashes them on the way.
+    pub(crate) is_known: bool,
 }
 
 /// Returns a layer as a blob; what has to be written for it goes away with the last who has it open.
@@ -110,7 +113,11 @@ pub(crate) fn layer_blob(
         let id = record.id;
         return write_blob(store, compression, |out| {
             let exported = export_layer(&opened, TarOptions::LAYER, out);
-            exported.map(|_| ()).map_err(|source| Error::Export { id, source })
+            let actual = exported.map_err(|source| Error::Export { id, source })?.digest;
+            match record.diff_id {
+                Some(expected) if expected != actual => Err(other_tar(id, expected, actual)),
+                _ => Ok(()),
+            }
         });
     };
     let file = store.open_blob(&blob.digest)?;
@@ -119,13 +126,23 @@ pub(crate) fn layer_blob(
     {
         let mut descriptor = Descriptor::new(oci_media_type(&blob.media_type), blob.digest, blob.size_bytes);
         descriptor.urls.clone_from(&blob.urls);
-        return Ok(LayerBlob { descriptor, file });
+        return Ok(LayerBlob { descriptor, file, is_known: false });
     }
     write_blob(store, compression, |out| {
         let failed =
             |source| Error::File { action: "decompress", path: PathBuf::from(blob.digest.to_string()), source };
-        copy(&mut *tar_of(store, record, &blob.digest)?, out).map_err(failed)
+        let mut out = Digesting { out, hasher: Hasher::new(), size_bytes: 0 };
+        copy(&mut *tar_of(store, record, &blob.digest)?, &mut out).map_err(failed)?;
+        match (record.diff_id, out.hasher.finish()) {
+            (Some(expected), actual) if expected != actual => Err(other_tar(record.id, expected, actual)),
+            _ => Ok(()),
+        }
     })
+}
+
+/// Says of a layer that what was to be written of it is not what it was.
+fn other_tar(id: LayerId, expected: Digest, actual: Digest) -> Error {
+    Error::Store(StoreError::LayerDamaged { id, source: Damage::Tar { expected, actual } })
 }
 
 /// Opens the tar of a layer that came from elsewhere: where it was kept, or out of its blob.
@@ -202,7 +219,8 @@ fn write_blob(
     let Digesting { out, hasher, size_bytes } = out;
     let mut file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.rewind().map_err(failed)?;
-    Ok(LayerBlob { descriptor: Descriptor::new(compression.media_type(), hasher.finish(), size_bytes), file })
+    let descriptor = Descriptor::new(compression.media_type(), hasher.finish(), size_bytes);
+    Ok(LayerBlob { descriptor, file, is_known: true })
 }
 
 /// A stream that is hashed and counted on its way.
@@ -210,6 +228,36 @@ struct Digesting<W> {
     out: W,
     hasher: Hasher,
     size_bytes: u64,
+}
+
+/// A stream that fails where it would end if it were not what is said of it.
+pub(crate) struct Checked<R> {
+    stream: R,
+    hasher: Hasher,
+    left_bytes: u64,
+    expected: Digest,
+}
+
+impl<R> Checked<R> {
+    pub(crate) fn new(stream: R, expected: &Descriptor) -> Self {
+        Self { stream, hasher: Hasher::new(), left_bytes: expected.size_bytes, expected: expected.digest }
+    }
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        let is_end = self.left_bytes == count as u64 && count > 0;
+        let is_other = match self.left_bytes.checked_sub(count as u64) {
+            Some(left_bytes) => {
+                self.left_bytes = left_bytes;
+                is_end && std::mem::take(&mut self.hasher).finish() != self.expected
+            }
+            None => true,
+        };
+        if is_other { Err(io::Error::other(format!("blob {} is damaged", self.expected))) } else { Ok(count) }
+    }
 }
 
 impl<W: Write> Write for Digesting<W> {

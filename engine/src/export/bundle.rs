@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::annotation::{Annotation, AnnotationLevel, annotations_of};
 use super::archive::Sink;
-use super::blob::{Compression, layer_blob, rewritten_blob};
+use super::blob::{Checked, Compression, layer_blob, rewritten_blob};
 use super::output::{BundleKind, BundleOutput, EpochChoice};
 use super::{ExportRequest, own_names};
 use crate::image::config_of;
@@ -166,7 +166,10 @@ impl<'a> BundleWriter<'a> {
             };
             diff_ids.push(diff_id);
             let mut descriptor = blob.descriptor.clone();
-            self.blob(&descriptor, &mut blob)?;
+            match blob.is_known {
+                true => self.blob(&descriptor, &mut blob)?,
+                false => self.blob(&descriptor, &mut Checked::new(blob, &descriptor))?,
+            }
             if let Some(latest) = self.latest.filter(|_| record.origin.is_none()) {
                 descriptor.annotations.insert(ANNOTATION_REWRITTEN.to_owned(), latest.unix_seconds().to_string());
             }

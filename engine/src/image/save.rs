@@ -9,6 +9,7 @@ use store::{ImageLayer, ImageRecord, LayerRecord, NameRecord, NamedImage};
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::BundlePlace;
+use crate::check::DAMAGES_MAX;
 use crate::event_sink::EventSink;
 use crate::export::{BundleImage, BundleKind, BundleOutput, Compression, Destination, write_bundle};
 use crate::{Engine, Error};
@@ -39,7 +40,24 @@ pub struct ImportRequest {
 
 impl Engine {
     /// Saves images so that `docker load` and `kiln load` read them. Layers are written as they are in the store: nothing is compressed that was not.
+    ///
+    /// Layers that are damaged are fetched again, where they can be.
     pub async fn save(
+        &self,
+        request: &SaveRequest,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        for _ in 0..DAMAGES_MAX {
+            match self.try_save(request, events, cancel).await {
+                Err(error) if self.mend(&error, events)? => {}
+                saved => return saved,
+            }
+        }
+        self.try_save(request, events, cancel).await
+    }
+
+    async fn try_save(
         &self,
         request: &SaveRequest,
         events: &EventSink,

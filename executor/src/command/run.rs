@@ -213,6 +213,7 @@ impl Command {
     /// Makes a layer of what the command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.
     fn finish(&self, draft: LayerDraft, usage: Usage) -> Layer {
         let (id, tree, entries, below) = (draft.id(), draft.tree(), draft.entries_path(), self.stack.clone());
+        let dir = draft.dir().to_owned();
         let (reporter, step) = (self.reporter.clone(), self.step);
         let created = Timestamp::now();
         let scanned = tokio::task::spawn_blocking(move || {
@@ -221,7 +222,7 @@ impl Command {
             fs::write(&entries, found.as_bytes()).map_err(ExecError::file("write", &entries))?;
             let size_bytes = found.size_bytes();
             reporter.report(Report::Usage { step, usage: Usage { written_bytes: Some(size_bytes), ..usage } });
-            Ok(LayerRecord {
+            let record = LayerRecord {
                 id,
                 content: layer::digest::of_layer(&found),
                 diff_id: None,
@@ -230,7 +231,9 @@ impl Command {
                 packed: None,
                 size_bytes,
                 created,
-            })
+                seal: None,
+            };
+            Ok(record.sealed(&dir)?)
         });
         Layer::finishing(draft, async move { scanned.await.unwrap_or(Err(ExecError::Thread)).map_err(LayerError::new) })
     }

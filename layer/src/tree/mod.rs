@@ -16,6 +16,7 @@ mod nodes;
 mod scan;
 mod slot;
 mod source;
+mod stamp;
 mod writer;
 mod xattrs;
 
@@ -25,6 +26,7 @@ pub use error::TreeError;
 pub use scan::{ScanError, scan_tree};
 pub use slot::{FileSlot, WrittenFile};
 pub use source::FileSource;
+pub use stamp::{TreeStamp, stamp_tree};
 pub use writer::{FinishedTree, Special, TreeWriter};
 
 pub(crate) use attributes::{Attributes, OPAQUE_VALUE, OPAQUE_XATTRS};

@@ -296,6 +296,6 @@ fn refuse(path: EntryPath<'_>, pairs: &[(Vec<u8>, Vec<u8>)], suffix: &str) -> Re
     }
 }
 
-fn attributes_error(path: EntryPath<'_>, source: io::Error) -> ScanError {
+pub(super) fn attributes_error(path: EntryPath<'_>, source: io::Error) -> ScanError {
     ScanError::Attributes { path: path.to_text(), source }
 }
