@@ -206,7 +206,7 @@ impl Engine {
         spec.env = env.into_iter().map(Into::into).collect();
         spec.cwd = PathBuf::from(cwd);
         spec.identity = user.identity;
-        let networks = Networks::default();
+        let networks = Networks::of_container();
         let network = networks.enter(request.network)?;
         spec.network = network.network().map_err(Error::file("open", Path::new("network namespace")))?;
         let files = network_files(&hostname, &request.extra_hosts, &network);

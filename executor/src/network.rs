@@ -4,10 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 
 use llb::NetworkMode;
-use network::{Lease, Network, NetworkError};
+use network::{Lease, Network, NetworkError, Setting};
 
 /// What `--add-host` calls this machine.
 pub const HOST_GATEWAY: &str = "host-gateway";
+/// What Docker sets in networks of containers, so that users need no rights of root to listen at any port and to send echo requests.
+const CONTAINER_SETTINGS: &[Setting] = &[
+    Setting { name: "ipv4/ip_unprivileged_port_start", value: "0" },
+    Setting { name: "ipv4/ping_group_range", value: "0 2147483647" },
+];
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The networks of the sandboxes of one build or one container.
@@ -33,6 +38,11 @@ pub enum Entered {
 }
 
 impl Networks {
+    /// Returns the networks of a container, which has settings that steps do not have.
+    pub fn of_container() -> Self {
+        Self { own: Network::with_settings(CONTAINER_SETTINGS), unsupported: OnceLock::new() }
+    }
+
     /// Returns a network for a sandbox. It blocks, for a few milliseconds at most.
     ///
     /// Where this machine cannot give one of its own, the sandbox has that of the machine.

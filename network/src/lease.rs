@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::NetworkError;
 use crate::attach::{Sites, attach, detach};
 use crate::forward::Forwarder;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, Setting};
 use crate::plan::{SANDBOXES_MAX, Slot, Step, plan_sandbox, plan_slots, plan_switch};
 use crate::resolver::plan_resolver;
 use crate::route;
@@ -21,6 +21,7 @@ const IDLE_MAX: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     state: Arc<Mutex<State>>,
+    settings: &'static [Setting],
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +70,11 @@ pub struct Lease {
 }
 
 impl Network {
+    /// Returns a network whose sandboxes have these settings.
+    pub fn with_settings(settings: &'static [Setting]) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
     /// Returns a network for a sandbox: one that is as good as new, or a new one. It blocks, for a few milliseconds at most.
     ///
     /// The machine's network is that of the calling thread.
@@ -79,7 +85,7 @@ impl Network {
             Some(switch) => switch,
             None => switch.insert(Switch::open()?),
         };
-        let sandbox = idle.pop().map_or_else(|| switch.add_sandbox(), Ok)?;
+        let sandbox = idle.pop().map_or_else(|| switch.add_sandbox(self.settings), Ok)?;
         let (gateway, resolv_conf) = (switch.slot.gateway(), switch.resolv_conf.clone());
         Ok(Lease { network: self.clone(), sandbox: Some(sandbox), gateway, resolv_conf, is_spoilt: false })
     }
@@ -142,15 +148,15 @@ impl Switch {
         }
     }
 
-    fn add_sandbox(&mut self) -> Result<Sandbox, NetworkError> {
+    fn add_sandbox(&mut self, settings: &[Setting]) -> Result<Sandbox, NetworkError> {
         let numbers = (0..SANDBOXES_MAX).map(|offset| (self.next + offset) % SANDBOXES_MAX);
         let free = numbers.into_iter().find(|number| !self.taken[*number as usize]);
         let none = || NetworkError::NoAddress { link: self.slot.name(), count: SANDBOXES_MAX };
         let number = free.ok_or_else(none)?;
         let (mut namespace, names) = if self.upstream.is_empty() {
-            (Namespace::create()?, None)
+            (Namespace::create_with(settings)?, None)
         } else {
-            let (namespace, server) = Namespace::create_with_name_server()?;
+            let (namespace, server) = Namespace::create_with_name_server(settings)?;
             (namespace, Some(Forwarder::start(server, self.upstream.clone())?))
         };
         let steps = plan_sandbox(self.slot, self.ports, number);

@@ -30,3 +30,4 @@ mod tests;
 
 pub use error::NetworkError;
 pub use lease::{Lease, Network};
+pub use namespace::Setting;

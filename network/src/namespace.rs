@@ -1,10 +1,11 @@
 //! Network namespaces that only descriptors keep alive.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
@@ -18,7 +19,18 @@ const LOOPBACK: u32 = 1;
 /// Where names are asked for inside a sandbox, when they have to be; Docker's containers have the same address.
 pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 const NAME_SERVER_PORT: u16 = 53;
+/// Those of the namespace of who looks there.
+const SETTINGS: &str = "/proc/sys/net";
 const SOCKET_COUNTS_BYTES: usize = 4096;
+
+/// A setting of a network namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its path beneath `/proc/sys/net`.
+    pub name: &'static str,
+    /// Its value.
+    pub value: &'static str,
+}
 
 /// A network namespace. It ends when the last descriptor of it is closed and nobody is in it; its links end with it.
 #[derive(Debug)]
@@ -42,9 +54,18 @@ impl Namespace {
         within_new(|| Self::open().map_err(NetworkError::step("open a network namespace")))
     }
 
-    /// Makes a namespace with a name server's sockets in it.
-    pub(crate) fn create_with_name_server() -> Result<(Self, NameServer), NetworkError> {
+    /// The same with settings of its own.
+    pub(crate) fn create_with(settings: &[Setting]) -> Result<Self, NetworkError> {
         within_new(|| {
+            apply(settings)?;
+            Self::open().map_err(NetworkError::step("open a network namespace"))
+        })
+    }
+
+    /// The same with a name server's sockets in it.
+    pub(crate) fn create_with_name_server(settings: &[Setting]) -> Result<(Self, NameServer), NetworkError> {
+        within_new(|| {
+            apply(settings)?;
             let namespace = Self::open().map_err(NetworkError::step("open a network namespace"))?;
             let bind = || -> io::Result<NameServer> {
                 let datagrams = UdpSocket::bind((NAME_SERVER, NAME_SERVER_PORT))?;
@@ -81,6 +102,14 @@ impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Changes settings of the calling thread's network namespace.
+fn apply(settings: &[Setting]) -> Result<(), NetworkError> {
+    settings.iter().try_for_each(|Setting { name, value }| {
+        let path = Path::new(SETTINGS).join(name);
+        fs::write(&path, value).map_err(NetworkError::step(format!("set `{}` to `{value}`", path.display())))
+    })
 }
 
 /// Runs `open` in a new network namespace.

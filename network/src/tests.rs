@@ -257,7 +257,7 @@ fn name_servers_on_the_loopback_interface_are_asked_on_behalf_of_a_sandbox() {
         let tcp = TcpListener::bind(udp.local_addr().unwrap()).unwrap();
         // Nobody listens at the first.
         let upstream = ["127.0.0.2:9".parse().unwrap(), udp.local_addr().unwrap()];
-        let (namespace, server) = Namespace::create_with_name_server().unwrap();
+        let (namespace, server) = Namespace::create_with_name_server(&[]).unwrap();
         let forwarder = Forwarder::start(server, upstream.into()).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| answer_once(&udp, b"yes "));

@@ -126,7 +126,10 @@ impl Group {
     ) -> Result<Self, GroupError> {
         let parent = parent.map(relative).transpose()?;
         match hierarchies {
-            Hierarchies::None => Err(GroupError::NoController { controller: "memory" }),
+            Hierarchies::None => {
+                let first = limits.v1().first().map_or(Controller::Devices, |setting| setting.controller);
+                Err(GroupError::NoController { controller: first.name() })
+            }
             Hierarchies::V2(place) => {
                 let parent = place.mount.join(parent.as_deref().unwrap_or(Path::new(PARENT_V2)));
                 Self::make_v2(&parent, &place.mount, &limits.v2(), confine_devices)
