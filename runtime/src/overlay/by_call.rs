@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, absolute};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Mode, mkdirat, symlinkat, unlinkat};
 use rustix::io::Errno;
@@ -15,6 +16,9 @@ use super::by_descriptor::name_of;
 use super::stack::{Durability, Layer, OPTION_UUID, OPTIONS, Overlay, OverlayError, Upper};
 use crate::memory;
 use crate::workshop::Workshop;
+
+/// Set when a mount failed with the option and did not without it: then no further one is tried with it.
+static HAS_NO_UUID: AtomicBool = AtomicBool::new(false);
 
 /// Mounts layers on top of empty ones.
 pub(super) fn mount(overlay: &mut Overlay, padding: Vec<OwnedFd>) -> Result<OwnedFd, OverlayError> {
@@ -62,10 +66,18 @@ impl Names<'_> {
         let known_everywhere = options.join(",");
         let with_uuid = format!("{known_everywhere},{}={}", OPTION_UUID.0, OPTION_UUID.1);
         // Kernels before 6.6 do not know the option, and do not say which one it is that they do not know.
-        let mounted = mkdirat(self.workshop.dir(), "overlay", Mode::RWXU).and_then(|()| self.mount_data(&with_uuid));
-        let mounted = mounted.or_else(|err| match err {
-            Errno::INVAL => self.mount_data(&known_everywhere),
-            err => Err(err),
+        let mounted = mkdirat(self.workshop.dir(), "overlay", Mode::RWXU).and_then(|()| {
+            if HAS_NO_UUID.load(Ordering::Relaxed) {
+                return self.mount_data(&known_everywhere);
+            }
+            match self.mount_data(&with_uuid) {
+                Err(Errno::INVAL) => {
+                    let mounted = self.mount_data(&known_everywhere)?;
+                    HAS_NO_UUID.store(true, Ordering::Relaxed);
+                    Ok(mounted)
+                }
+                mounted => mounted,
+            }
         });
         mounted.map_err(|err| OverlayError::Mount { layers, source: err.into() })
     }
