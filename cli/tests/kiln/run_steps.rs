@@ -1,5 +1,6 @@
 //! `RUN`, line by line of the specification (section 1.9): scripts, environment, mounts, secrets.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -233,6 +234,34 @@ fn a_secret_is_written_nowhere() {
     // Its value is in no key.
     world.write("s", "another");
     assert!(world.build_summary(&["--secret", "id=s,src=s", "-t", "app", "ctx"]).starts_with("ran: \n"));
+}
+
+#[test]
+fn a_secret_is_in_no_command_line_and_no_environment_but_the_steps() {
+    const SECRET: &str = "Vb3-seen-by-nobody-else-Kp1";
+    let world = World::new();
+    world.write("s", SECRET);
+    let mount = "--mount=type=secret,id=s,env=S --mount=type=secret,id=s,target=/f";
+    world.write("ctx/Dockerfile", format!("FROM busybox\nRUN {mount} unset S; echo now; exec sleep 86396\n"));
+    let mut child = world.spawn(&["build", "--progress", "plain", "--secret", "id=s,src=s", "ctx"]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(" now")));
+    // The step's program replaces its shell, whose environment has the secret as it was asked to, after it has said so.
+    let is_asleep = |line: &[u8]| line.starts_with(b"sleep\086396");
+    let read = |file: &str| {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
+        processes.filter_map(|process| std::fs::read(process.join(file)).ok()).collect::<Vec<_>>()
+    };
+    while !read("cmdline").iter().any(|line| is_asleep(line)) {
+        thread::yield_now();
+    }
+    for file in ["cmdline", "environ"] {
+        let found = read(file).iter().filter(|text| String::from_utf8_lossy(text).contains(SECRET)).count();
+        assert_eq!(found, 0, "{file}");
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    lines.for_each(drop);
+    child.wait().unwrap();
 }
 
 #[test]
