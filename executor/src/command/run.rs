@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use layer::{Follow, Stack, upper};
@@ -14,11 +15,12 @@ use runtime::{Launcher, Root, Running, Security, Spec, Stdio};
 use rustix::process::{Signal, pidfd_send_signal};
 use solver::StepError;
 use store::{CacheDir, Layer, LayerDraft, LayerError, LayerRecord, Snapshot, Store};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::{StepLimits, Tally};
 use super::held::{Bound, Held, Seed};
-use super::output::pump;
+use super::output::{Pumped, pump};
 use crate::blocking::{blocking, failed};
 use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream, Usage};
@@ -62,29 +64,31 @@ impl Command {
         cancel: &CancellationToken,
     ) -> Result<Snapshot, StepError<ExecError>> {
         tally.usage.attempts += 1;
-        let started = blocking(move || self.start(caches)).await.map_err(failed)?;
-        let Started { running, draft, work, command, held } = started;
-        let pidfd: OwnedFd =
-            running.as_fd().try_clone_to_owned().map_err(|source| failed(command.wait_error(source)))?;
-        let (reporter, step) = (command.reporter.clone(), command.step);
-        let mut waiting = tokio::task::spawn_blocking(move || pump(running, &reporter, step));
+        let command = Arc::clone(&self);
+        let (tell, told) = oneshot::channel();
+        // All on one thread, so that no other has to be woken in between.
+        let mut ending = pin!(blocking(move || self.start(caches)?.wait(tell)));
         let mut stopped = None;
+        let stop = async {
+            // What does not start ends by itself.
+            let pidfd = told.await;
+            (pidfd, command.stop(cancel).await)
+        };
         let ended = tokio::select! {
-            ended = &mut waiting => ended,
-            stop = command.stop(cancel) => {
+            ended = &mut ending => ended,
+            (pidfd, stop) = stop => {
                 stopped = Some(stop);
-                // That it has ended meanwhile is no error.
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-                waiting.await
+                if let Ok(pidfd) = pidfd {
+                    // That it has ended meanwhile is no error.
+                    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                }
+                ending.await
             }
         };
-        let ended = ended.unwrap_or(Err(io::Error::other("the thread that waits for it panicked")));
-        drop(held);
-        command.launcher.later().release(work);
         if let Some(StepError::Cancelled) = stopped {
             return Err(StepError::Cancelled);
         }
-        let ended = ended.map_err(|source| failed(command.wait_error(source)))?;
+        let (ended, draft) = ended.map_err(failed)?;
         tally.usage.add(&ended.exit.usage);
         tally.is_line_open = ended.is_line_open;
         // A command that ended well in the moment that its time was over did end well.
@@ -256,4 +260,18 @@ struct Started {
     command: Arc<Command>,
     /// Let go of when nothing of the command is left.
     held: Held,
+}
+
+impl Started {
+    /// Hands on what the command writes until it has ended, and lets go of what it had. `tell` is who may end it.
+    fn wait(self, tell: oneshot::Sender<OwnedFd>) -> Result<(Pumped, LayerDraft), ExecError> {
+        let Self { running, draft, work, command, held } = self;
+        let failed = |source| command.wait_error(source);
+        // That nobody listens any more is no error: then nobody ends it.
+        let _ = tell.send(running.as_fd().try_clone_to_owned().map_err(failed)?);
+        let ended = pump(running, &command.reporter, command.step);
+        drop(held);
+        command.launcher.later().release(work);
+        Ok((ended.map_err(failed)?, draft))
+    }
 }
