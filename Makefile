@@ -48,6 +48,13 @@ bench: $(KILN) roots
 	cargo bench --package solver
 	fixtures/bench-files.sh $(KILN) $(ROOTS)
 
+# Needs a nightly toolchain and a C++ compiler; FUZZ_SECONDS is how long it runs.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cargo +nightly fuzz run dockerfile -- -max_total_time=$(FUZZ_SECONDS) -max_len=16384
+
 lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo fmt --check

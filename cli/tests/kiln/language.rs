@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use crate::world::{World, filter};
+use crate::world::{Ended, World, filter};
 
 /// Every stage stands on `scratch`, so that nothing has to be had.
 const DOCKERFILE: &str = "\
@@ -441,4 +441,37 @@ fn the_document_of_a_build_that_a_step_failed_has_the_warnings_too() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("\"warning\" 2 \"MaintainerDeprecated: Maintainer instruction is"), "{found:?}");
     assert!(found[1].starts_with("\"error\" 3 ") && found[1].contains("exit code: 3"), "{found:?}");
+}
+
+/// What a hostile Dockerfile may take: processor time in seconds and data in KiB, enforced by the kernel; far above what it takes, even without optimisation.
+const HOSTILE_CPU_SECONDS: u32 = 60;
+const HOSTILE_DATA_KIB: u32 = 768 << 10;
+
+#[test]
+fn hostile_files_end_in_an_error_with_little_time_and_memory() {
+    let nested = format!("FROM scratch\nENV A={}x{}\n", "${B:-".repeat(10_000), "}".repeat(10_000));
+    let folded = format!("FROM scratch\nENV A={}x{}\n", "${B:-\\\n".repeat(100_000), "}\\\n".repeat(100_000));
+    let doubled: String = (0..200).map(|step| format!("ENV A{}=$A{step}$A{step}\n", step + 1)).collect();
+    let hostile = [
+        ("a line", "x".repeat(10 << 20), "dockerfile line greater than max allowed size of 65535"),
+        ("nesting", nested, "nested"),
+        ("nesting over lines", folded, "nested"),
+        ("instructions", format!("FROM scratch\n{}", "RUN x\n".repeat(1_000_000)), "more than 100000 instructions"),
+        ("brackets", format!("FROM scratch\nCMD {}\n", "[".repeat(60_000)), ""),
+        ("doubling", format!("FROM scratch\nENV A0=xxxxxxxx\n{doubled}"), "bytes"),
+    ];
+    let world = World::empty();
+    for (name, text, expected) in hostile {
+        world.write("ctx/Dockerfile", text);
+        let limits = format!("ulimit -t {HOSTILE_CPU_SECONDS} && ulimit -d {HOSTILE_DATA_KIB} && exec \"$0\" \"$@\"");
+        let kiln = world.command(&["build", "--progress", "quiet", "ctx"]);
+        let mut limited = std::process::Command::new("sh");
+        limited.stdin(std::process::Stdio::null()).args(["-c", &limits]).arg(kiln.get_program()).args(kiln.get_args());
+        limited.env_clear().envs(kiln.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let ended = Ended::of(&limited.current_dir(world.path("")).output().unwrap());
+        let is_error = if expected.is_empty() { 0 } else { 1 };
+        let said: String = ended.stderr.chars().take(2_000).collect();
+        assert_eq!(ended.code, is_error, "{name}: {said}");
+        assert!(ended.stderr.contains(expected), "{name}: {said}");
+    }
 }
