@@ -247,9 +247,11 @@ impl Mtime {
 pub struct ContentHash(pub [u8; 32]);
 
 impl ContentHash {
-    /// Returns the hash of `bytes`.
+    /// Returns the hash of `bytes`, computed on all cores if they are many.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(*blake3::hash(bytes).as_bytes())
+        let mut hasher = blake3::Hasher::new();
+        crate::hash::update(&mut hasher, bytes);
+        crate::hash::finish(&hasher)
     }
 }
 

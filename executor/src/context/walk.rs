@@ -164,15 +164,17 @@ impl Walk<'_> {
         };
         let stamp = Stamp::of(&self.stat(&directory, c"", &pending.path)?);
         let mut indexed = self.walker.index.directory(pending.path.as_path());
-        let (mut children, mut below) = (Vec::new(), Vec::new());
+        let mut below = Vec::new();
         let listed = if let Some((list, xattrs)) = indexed.as_ref().and_then(|it| it.list(&stamp)) {
             let place = indexed.as_ref().map(|it| it.place);
+            let mut children = Vec::with_capacity(list.iter().count());
             for name in list.iter() {
                 self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
             }
             Listed { xattrs, children, place, fresh: None }
         } else {
             let list = self.list(&directory, &pending.path)?;
+            let mut children = Vec::with_capacity(list.iter().count());
             for name in list.iter() {
                 self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
             }
