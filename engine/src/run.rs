@@ -7,12 +7,13 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use executor::sandbox::{complete_env, limit, network_files, resolve_user};
 use executor::{Entered, Networks};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
-use runtime::overlay::{Durability, Upper};
+use runtime::overlay::{Durability, Scratch, Upper};
 use runtime::terminal::WindowSize;
 use runtime::{Access, Launcher, Mount, MountSource, Root, Running, Spec, Stdio, Stream};
 use store::{ContainerId, ContainerRecord, ContainerState, LayerRecord, Snapshot, Store};
@@ -174,6 +175,24 @@ impl Engine {
         Ok(container)
     }
 
+    /// Makes the directory that a container writes into, and opens it.
+    fn place_to_write(&self, dir: &Path, command: &[String], is_removed: bool) -> Result<(Upper, OwnedFd), Error> {
+        if self.ladder.writes_to_memory()? {
+            let failed = |source| executor::ExecError::Scratch { command: command.join(" "), source };
+            let scratch = Scratch::new().map_err(failed)?;
+            let directory = scratch.upper().map_err(Error::file("open", Path::new("upper")))?;
+            return Ok((Upper::Scratch(Arc::new(scratch)), directory));
+        }
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        for path in [&upper, &work] {
+            fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::file("create", path))?;
+        }
+        let directory = fs::File::open(&upper).map_err(Error::file("open", &upper))?.into();
+        // What goes away with the container need not reach the disk.
+        let durability = if is_removed { Durability::Volatile } else { Durability::Synced };
+        Ok((Upper::Dirs { upper, work, durability }, directory))
+    }
+
     fn launch(
         &self,
         request: &RunRequest,
@@ -191,14 +210,8 @@ impl Engine {
         let user = resolve_user(&stack, request.user.as_deref().unwrap_or(&config.user))?;
         let cwd = request.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
         let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
-        let (upper_dir, work) = (dir.join("upper"), dir.join("work"));
-        for path in [&upper_dir, &work] {
-            fs::DirBuilder::new().mode(0o755).create(path).map_err(Error::file("create", path))?;
-        }
-        prepare_upper(&upper_dir, &stack, &cwd)?;
-        // What goes away with the container need not reach the disk.
-        let durability = if request.remove { Durability::Volatile } else { Durability::Synced };
-        let upper = Upper::Dirs { upper: upper_dir, work, durability };
+        let (upper, directory) = self.place_to_write(&dir, &command, request.remove)?;
+        prepare_upper(directory, &stack, &cwd)?;
         let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&snapshot, Some(upper))?), &command);
         let hostname = request.hostname.clone().unwrap_or_else(|| record.id.to_string()[..12].to_owned());
         let mut env = environment(request, config, &hostname);
@@ -248,8 +261,7 @@ impl Engine {
 }
 
 /// Gives the container's own layer the root that it hides, and the directory that the command starts in.
-fn prepare_upper(upper_dir: &Path, stack: &Stack, cwd: &str) -> Result<(), Error> {
-    let directory: OwnedFd = fs::File::open(upper_dir).map_err(Error::file("open", upper_dir))?.into();
+fn prepare_upper(directory: OwnedFd, stack: &Stack, cwd: &str) -> Result<(), Error> {
     let there = stack.resolve(cwd.as_bytes(), Follow::All);
     if there.is_ok_and(|there| there.path.as_path().is_root() || there.found.is_some()) {
         upper::prepare(directory, stack).map_err(executor::ExecError::from)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use layer::tree::TreeError;
 use layer::unpack::UnpackError;
 use oci::Digest;
+use runtime::overlay::OverlayError;
 use store::{LayerError, StoreError};
 
 /// Why a step failed.
@@ -19,6 +20,22 @@ pub enum ExecError {
         command: String,
         /// The exit code; 128 and the signal's number where a signal ended it.
         code: i32,
+    },
+    /// Nothing that commands write could become a layer of the store.
+    #[error("cannot keep layers in the store `{}`: {reason}, and no loop device mounts images from it; put the store on ext4, XFS, Btrfs or a tmpfs with --root, or on a volume if this is a container", root.display())]
+    StoreFileSystem {
+        /// The store.
+        root: PathBuf,
+        /// What the kernel says.
+        reason: String,
+    },
+    /// There is no place for what a command writes.
+    #[error("cannot make a place for what \"{command}\" writes")]
+    Scratch {
+        /// The program and its arguments, joined by blanks.
+        command: String,
+        /// What the kernel says.
+        source: OverlayError,
     },
     /// The command took longer than it may, and was killed.
     #[error("process \"{command}\" did not complete successfully: killed after {limit:?}, the time limit of a step")]

@@ -7,6 +7,9 @@
 //! loop       packs, behind loop devices              Linux 6.1, /dev/loop-control
 //! trees      directory trees                         nothing
 //! ```
+//! What commands write goes into the store and is a tree. Where the store's file system cannot be written to by an overlay (it is one itself, as in a container without a volume), it
+//! goes into memory, and from there into a pack.
+//!
 //! All rungs show the same files. Layers of the other form are usable on every rung: where packs cannot be mounted, a tree is made of them.
 
 use std::collections::BTreeMap;
@@ -20,7 +23,7 @@ use layer::pack::write_tree;
 use layer::{EntryPath, FileSource, Lender, Metadata, Stack};
 use oci::Digest;
 use runtime::kernel::MountSupport;
-use runtime::overlay::{Image, ImageAccess, Layer, Overlay, SharedImage, Upper};
+use runtime::overlay::{Durability, Image, ImageAccess, Layer, Overlay, SharedImage, Upper};
 use runtime::{Kernel, Launcher};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstatfs, openat, renameat_with};
 use rustix::io::Errno;
@@ -101,6 +104,8 @@ pub struct Standing {
     pub rung: Rung,
     /// Why it is none of those above, one reason each.
     pub reasons: Vec<String>,
+    /// Why what commands write goes into memory first, if it does.
+    pub in_memory: Option<String>,
 }
 
 /// The ladder of one store.
@@ -124,9 +129,12 @@ impl Ladder {
             return Ok(standing);
         }
         let standing = match self.forced {
-            Some(rung) => Standing { rung, reasons: vec!["it was asked for".to_owned()] },
+            Some(rung) => Standing { rung, reasons: vec!["it was asked for".to_owned()], in_memory: None },
             None => self.find()?,
         };
+        if let (Rung::Trees, Some(reason)) = (standing.rung, &standing.in_memory) {
+            return Err(ExecError::StoreFileSystem { root: self.store.root().to_owned(), reason: reason.clone() });
+        }
         Ok(self.standing.get_or_init(|| standing))
     }
 
@@ -158,6 +166,11 @@ impl Ladder {
     /// Returns whether new layers are packs.
     pub(crate) fn is_packed(&self) -> Result<bool, ExecError> {
         Ok(self.standing()?.rung.access().is_some())
+    }
+
+    /// Returns whether what commands write goes into memory first.
+    pub fn writes_to_memory(&self) -> Result<bool, ExecError> {
+        Ok(self.standing()?.in_memory.is_some())
     }
 
     /// Returns what starts sandboxes.
@@ -216,14 +229,14 @@ impl Ladder {
 
     fn find(&self) -> Result<Standing, ExecError> {
         let key = self.key()?;
-        if let Some(RungRecord { rung, reasons }) = self.store.rung(&key)?
+        if let Some(RungRecord { rung, reasons, read_only }) = self.store.rung(&key)?
             && let Ok(rung) = rung.parse()
         {
-            return Ok(Standing { rung, reasons });
+            return Ok(Standing { rung, reasons, in_memory: read_only });
         }
         let standing = self.probe()?;
-        self.store
-            .put_rung(&key, &RungRecord { rung: standing.rung.name().to_owned(), reasons: standing.reasons.clone() })?;
+        let Standing { rung, reasons, in_memory } = standing.clone();
+        self.store.put_rung(&key, &RungRecord { rung: rung.name().to_owned(), reasons, read_only: in_memory })?;
         Ok(standing)
     }
 
@@ -237,7 +250,7 @@ impl Ladder {
         let has_loops = fs::exists("/dev/loop-control").unwrap_or_default();
         let facts = format!("{file_system} {rights} {} {has_loops}", namespace.display());
         let mut hasher = oci::Hasher::new();
-        for field in [b"kiln rung 1", uname.release().to_bytes(), uname.version().to_bytes(), facts.as_bytes()] {
+        for field in [b"kiln rung 2", uname.release().to_bytes(), uname.version().to_bytes(), facts.as_bytes()] {
             hasher.field(field);
         }
         Ok(hasher.finish())
@@ -247,8 +260,11 @@ impl Ladder {
         let mut reasons = Vec::new();
         let kernel = match Kernel::probe() {
             Ok(kernel) => kernel,
-            Err(error) => return Ok(Standing { rung: Rung::Trees, reasons: vec![error.to_string()] }),
+            Err(error) => {
+                return Ok(Standing { rung: Rung::Trees, reasons: vec![error.to_string()], in_memory: None });
+            }
         };
+        let in_memory = self.try_upper(&kernel)?.err();
         let layer = self.probe_layer()?;
         let files = match kernel.mounts {
             MountSupport::Detached => Rung::Detached,
@@ -263,11 +279,28 @@ impl Ladder {
             [(files, "mounts no EROFS image from a file"), (Rung::LoopDevices, "no loop device mounts one")]
         {
             match show(&layer, rung, &kernel) {
-                Ok(()) => return Ok(Standing { rung, reasons }),
+                Ok(()) => return Ok(Standing { rung, reasons, in_memory }),
                 Err(error) => reasons.push(format!("{name}: {error}")),
             }
         }
-        Ok(Standing { rung: Rung::Trees, reasons })
+        Ok(Standing { rung: Rung::Trees, reasons, in_memory })
+    }
+
+    /// Tries whether an overlay can write into the store; if not, returns why.
+    fn try_upper(&self, kernel: &Kernel) -> Result<Result<(), String>, ExecError> {
+        let dir = self.store.temporary_dir()?;
+        let (upper, work) = (dir.join("upper"), dir.join("work"));
+        for path in [&upper, &work] {
+            fs::create_dir(path).map_err(ExecError::file("create", path))?;
+        }
+        let upper = Some(Upper::Dirs { upper, work, durability: Durability::Volatile });
+        let tried = Overlay { lowers: Vec::new(), upper }.mount(kernel);
+        let tried = tried
+            .map(drop)
+            .map_err(|error| format!("an overlay cannot write to its file system: {}", root_cause(&error)));
+        // What cannot be removed goes with this process.
+        let _ = fs::remove_dir_all(dir);
+        Ok(tried)
     }
 
     /// Makes a layer with one file.
@@ -293,6 +326,11 @@ fn show(layer: &store::Layer, rung: Rung, kernel: &Kernel) -> Result<(), String>
     let read = opened.map_err(std::io::Error::from).and_then(|file| File::from(file).read_to_end(&mut found));
     read.map_err(|error| error.to_string())?;
     if found == PROBE_BYTES { Ok(()) } else { Err("it shows something else".to_owned()) }
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    last.map(ToString::to_string).unwrap_or_default()
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {

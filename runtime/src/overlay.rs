@@ -8,4 +8,4 @@ mod stack;
 
 pub(crate) use by_descriptor::accepts_detached_layers;
 pub use image::{Image, ImageAccess, SharedImage};
-pub use stack::{Durability, LAYERS_MAX, Layer, Overlay, OverlayError, Upper};
+pub use stack::{Durability, LAYERS_MAX, Layer, Overlay, OverlayError, Scratch, Upper};

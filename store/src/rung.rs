@@ -19,6 +19,9 @@ pub struct RungRecord {
     /// Why it is none of those above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// Why an overlay cannot write into the store, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<String>,
 }
 
 impl Store {

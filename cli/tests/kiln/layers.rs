@@ -190,3 +190,43 @@ fn what_did_not_change_is_not_written_again() {
     world.ok(&["prune", "-a", "-f"]);
     assert!(packs(&world).iter().all(|pack| *pack != 512), "{:?}", packs(&world));
 }
+
+/// As in a container without a volume: an overlay cannot write into another one, so what commands write goes through memory.
+#[test]
+fn a_store_on_an_overlay_builds_and_runs_the_same() {
+    let world = world();
+    let dockerfile = "FROM busybox\n\
+        COPY a /a\n\
+        RUN mkdir /d && echo 1 > /d/one && echo 2 > /d/two && chmod 4750 /d/two && chown 5:6 /d/two && ln /d/two /d/too\n\
+        RUN rm /d/one /bin/acpid && mv /a /b && rm -r /b/deep && mkdir /b/deep && mkfifo /b/deep/pipe && ln -s one /d/soft\n\
+        WORKDIR /made\n\
+        RUN rm -r /d && mkdir /d && echo 3 > /d/three && pwd > /pwd\n";
+    world.write("ctx/Dockerfile", dockerfile);
+    let look = "find /a /b /d /made /pwd /bin/acpid 2>/dev/null | sort | xargs stat -c '%n %f %u:%g'; stat -c %h /b/file; cat /d/* /pwd";
+    let script = format!(
+        "set -e; mkdir over over/lower over/upper over/work over/merged\n\
+         mount -t overlay -o lowerdir=over/lower,upperdir=over/upper,workdir=over/work overlay over/merged\n\
+         export KILN_ROOT=over/merged/store; unset KILN_LAYERS\n\
+         $KILN import $BASE busybox >&2; $KILN build -q -t app ctx >&2; $KILN info\n\
+         $KILN run --rm app sh -c \"{look}; echo x > /bin/new\"\n\
+         $KILN build --progress plain -t app ctx 2>&1 | grep -c CACHED\n\
+         grep -c erofs /proc/mounts || true\n"
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .current_dir(world.path(""))
+        .env("KILN", env!("CARGO_BIN_EXE_kiln"))
+        .env("BASE", root_tar("busybox.tar"))
+        .output()
+        .unwrap();
+    let (shown, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{shown}{log}");
+    let (info, shown) = shown.split_once("/b ").unwrap();
+    assert!(info.contains("Layers: loop\n") && info.contains("written to memory first: "), "{info}");
+    // The same on a store that can be written to.
+    on("loop", &world, &["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+    on("loop", &world, &["build", "-q", "-t", "app", "ctx"]);
+    let expected = on("loop", &world, &["run", "--rm", "app", "sh", "-c", look]);
+    assert!(expected.ends_with("3\n/made\n") && !expected.contains("acpid"), "{expected}");
+    assert_eq!(format!("/b {shown}"), format!("{expected}6\n0\n"));
+}

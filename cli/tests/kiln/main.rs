@@ -25,6 +25,7 @@ mod layers;
 mod limits;
 mod network;
 mod power;
+mod readers;
 mod registries;
 mod remote;
 mod remote_auth;

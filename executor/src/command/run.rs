@@ -10,7 +10,7 @@ use std::sync::Arc;
 use layer::{Follow, Stack, upper};
 use llb::{Exec, SecurityMode};
 use oci::{Digest, Timestamp};
-use runtime::overlay::{Durability, Upper};
+use runtime::overlay::{Durability, Scratch, Upper};
 use runtime::{Launcher, Root, Running, Security, Spec, Stdio};
 use rustix::process::{Signal, pidfd_send_signal};
 use solver::StepError;
@@ -22,6 +22,7 @@ use super::attempts::{StepLimits, Tally};
 use super::held::{Bound, Held, Seed};
 use super::output::{Pumped, pump};
 use crate::blocking::{blocking, failed};
+use crate::layers::NewLayer;
 use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream, Usage};
 use crate::sandbox::{complete_env, limit, network_files, resolve_user};
@@ -88,7 +89,7 @@ impl Command {
         if let Some(StepError::Cancelled) = stopped {
             return Err(StepError::Cancelled);
         }
-        let (ended, draft) = ended.map_err(failed)?;
+        let (ended, written) = ended.map_err(failed)?;
         tally.usage.add(&ended.exit.usage);
         tally.is_line_open = ended.is_line_open;
         // A command that ended well in the moment that its time was over did end well.
@@ -103,7 +104,14 @@ impl Command {
             return Err(stopped.unwrap_or_else(|| failed(ExecError::Process { command: command.line(), code })));
         }
         store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
-        Ok(command.base.with(command.finish(draft, tally.usage)))
+        let layer = match written {
+            Written::ToStore(draft) => command.finish(draft, tally.usage),
+            Written::ToMemory(scratch) => {
+                let (writer, usage) = (command.clone(), tally.usage);
+                blocking(move || writer.pack(&scratch, usage)).await.map_err(failed)?
+            }
+        };
+        Ok(command.base.with(layer))
     }
 
     /// Waits until the command is to be stopped, and returns why.
@@ -123,10 +131,7 @@ impl Command {
     }
 
     fn start(self: Arc<Self>, caches: Vec<(usize, CacheDir)>) -> Result<Started, ExecError> {
-        let draft = self.store.draft_layer()?;
-        let tree = draft.tree();
-        store::fault::point("step.start").map_err(ExecError::file("open", &tree))?;
-        let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+        let (written, work, directory) = self.place_to_write()?;
         let user = resolve_user(&self.stack, &self.exec.user)
             .map_err(|source| ExecError::CommandUser { command: self.line(), source: Box::new(source) })?;
         let cwd = self.stack.resolve(self.exec.cwd.as_bytes(), Follow::All);
@@ -136,9 +141,8 @@ impl Command {
         } else {
             self.make_cwd(directory, user.identity.uid, user.identity.gid)?;
         }
-        let work = Work(self.store.temporary_dir()?);
-        let dirs = Upper::Dirs { upper: tree, work: work.0.clone(), durability: Durability::Volatile };
-        let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&self.base, Some(dirs))?), &self.exec.args);
+        let upper = written.upper(work.as_ref());
+        let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&self.base, Some(upper))?), &self.exec.args);
         let mut env: Vec<String> = self.exec.env.iter().chain(&self.exec.proxy_env).cloned().collect();
         complete_env(&mut env, &user.home);
         spec.identity = user.identity;
@@ -167,7 +171,23 @@ impl Command {
             self.reporter.report(Report::Output { step: self.step, stream: Stream::Stderr, bytes });
         }
         let running = created.start().map_err(|source| self.start_error(source))?;
-        Ok(Started { running, draft, work, command: self, held })
+        Ok(Started { running, written, work, command: self, held })
+    }
+
+    /// Makes the directory that the command writes into, and opens it.
+    fn place_to_write(&self) -> Result<(Written, Option<Work>, OwnedFd), ExecError> {
+        if self.ladder.writes_to_memory()? {
+            let failed = |source| ExecError::Scratch { command: self.line(), source };
+            let scratch = Scratch::new().map_err(failed)?;
+            let directory = scratch.upper().map_err(|source| self.wait_error(source))?;
+            return Ok((Written::ToMemory(Arc::new(scratch)), None, directory));
+        }
+        let draft = self.store.draft_layer()?;
+        let tree = draft.tree();
+        store::fault::point("step.start").map_err(ExecError::file("open", &tree))?;
+        let directory: OwnedFd = File::open(&tree).map_err(ExecError::file("open", &tree))?.into();
+        let work = Work(self.store.temporary_dir()?);
+        Ok((Written::ToStore(draft), Some(work), directory))
     }
 
     /// Fails if the command needs a device, and says which it does without.
@@ -214,6 +234,18 @@ impl Command {
         Ok(())
     }
 
+    /// Makes a layer of what the command wrote into memory. It blocks.
+    fn pack(&self, scratch: &Scratch, usage: Usage) -> Result<Layer, ExecError> {
+        let tree = layer::Tree::new(scratch.upper().map_err(|source| self.wait_error(source))?);
+        let entries = upper::scan(&tree, &self.stack)?;
+        let written_bytes = Some(entries.size_bytes());
+        self.reporter.report(Report::Usage { step: self.step, usage: Usage { written_bytes, ..usage } });
+        let new = NewLayer::packed(&self.store)?;
+        let found = layer::Layer { entries, content: layer::Content::Tree(tree) };
+        let written = layer::pack::write_layer(&found, new.writer(layer::Lender::default(), Stack::default())?)?;
+        Ok(new.complete(&written)?.0)
+    }
+
     /// Makes a layer of what the command wrote. Its files can be mounted at once; what they are is found out on another thread meanwhile.
     fn finish(&self, draft: LayerDraft, usage: Usage) -> Layer {
         let (id, tree, entries, below) = (draft.id(), draft.tree(), draft.entries_path(), self.stack.clone());
@@ -252,11 +284,29 @@ impl Drop for Work {
     }
 }
 
+/// Where a command writes.
+enum Written {
+    /// Into the tree of a layer in the making.
+    ToStore(LayerDraft),
+    /// Into memory, as the store has no place for it.
+    ToMemory(Arc<Scratch>),
+}
+
+impl Written {
+    fn upper(&self, work: Option<&Work>) -> Upper {
+        let work = work.map(|work| work.0.clone()).unwrap_or_default();
+        match self {
+            Self::ToStore(draft) => Upper::Dirs { upper: draft.tree(), work, durability: Durability::Volatile },
+            Self::ToMemory(scratch) => Upper::Scratch(scratch.clone()),
+        }
+    }
+}
+
 /// A command that runs.
 struct Started {
     running: Running,
-    draft: LayerDraft,
-    work: Work,
+    written: Written,
+    work: Option<Work>,
     command: Arc<Command>,
     /// Let go of when nothing of the command is left.
     held: Held,
@@ -264,14 +314,14 @@ struct Started {
 
 impl Started {
     /// Hands on what the command writes until it has ended, and lets go of what it had. `tell` is who may end it.
-    fn wait(self, tell: oneshot::Sender<OwnedFd>) -> Result<(Pumped, LayerDraft), ExecError> {
-        let Self { running, draft, work, command, held } = self;
+    fn wait(self, tell: oneshot::Sender<OwnedFd>) -> Result<(Pumped, Written), ExecError> {
+        let Self { running, written, work, command, held } = self;
         let failed = |source| command.wait_error(source);
         // That nobody listens any more is no error: then nobody ends it.
         let _ = tell.send(running.as_fd().try_clone_to_owned().map_err(failed)?);
         let ended = pump(running, &command.reporter, command.step);
         drop(held);
         command.launcher.later().release(work);
-        Ok((ended.map_err(failed)?, draft))
+        Ok((ended.map_err(failed)?, written))
     }
 }

@@ -16,7 +16,7 @@ mod write;
 
 pub use lender::Lender;
 pub use packs::{Pack, PackId, Packs};
-pub use tree::write_tree;
+pub use tree::{write_layer, write_tree};
 pub use write::{Packed, UsedPack};
 
 pub(crate) use write::PackWriter;

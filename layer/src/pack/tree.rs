@@ -1,4 +1,4 @@
-//! From packs to a directory tree, for machines that mount nothing else.
+//! From one form of a layer to another, for machines that mount nothing else.
 
 use std::os::fd::OwnedFd;
 
@@ -11,7 +11,11 @@ use crate::tree::{FileSource, FinishedTree, Special, TreeError, TreeWriter};
 
 /// Writes all that is in a layer into an empty directory: the same layer as a tree.
 pub fn write_tree(layer: &Layer, root: OwnedFd) -> Result<FinishedTree, TreeError> {
-    let writer = TreeWriter::new(root, Stack::default())?;
+    write_layer(layer, TreeWriter::new(root, Stack::default())?)
+}
+
+/// Writes all that is in a layer into another one, which has nothing yet and nothing beneath it, in the form of that one.
+pub fn write_layer(layer: &Layer, writer: TreeWriter) -> Result<FinishedTree, TreeError> {
     let of_kind = |is_wanted: fn(&Kind<'_>) -> bool| {
         layer.entries.iter().enumerate().filter(move |(_, entry)| is_wanted(&entry.kind))
     };

@@ -104,6 +104,11 @@ impl Names<'_> {
                 place().map_err(|source| OverlayError::Memory { source })?;
                 (("memory/upper", "memory/work"), Durability::Volatile)
             }
+            Upper::Scratch(scratch) => {
+                let place = || self.workshop.attach("memory", scratch.memory().as_fd());
+                place().map_err(|err| OverlayError::Memory { source: err.into() })?;
+                (("memory/upper", "memory/work"), Durability::Volatile)
+            }
             Upper::Dirs { upper, work, durability } => {
                 let place = |name, path: &Path| self.link(name, path);
                 place("upper", upper).map_err(|source| OverlayError::Upper { path: upper.clone(), source })?;

@@ -62,7 +62,18 @@ fn set_layer(context: &OwnedFd, layer: &Layer) -> Result<(), OverlayError> {
 
 /// Hands over where writes go, and returns the mount that this is, where it is one.
 fn set_upper(context: &OwnedFd, upper: &Upper) -> Result<Option<OwnedFd>, OverlayError> {
-    let Upper::Dirs { upper, work, durability } = upper else { return set_upper_in_memory(context).map(Some) };
+    let (upper, work, durability) = match upper {
+        Upper::Dirs { upper, work, durability } => (upper, work, durability),
+        Upper::Memory => {
+            let memory = memory::upper().map_err(|source| OverlayError::Memory { source })?;
+            set_upper_in_memory(context, &memory)?;
+            return Ok(Some(memory));
+        }
+        Upper::Scratch(scratch) => {
+            set_upper_in_memory(context, scratch.memory())?;
+            return Ok(None);
+        }
+    };
     set_directory(context, "upperdir", upper)
         .map_err(|err| OverlayError::Upper { path: upper.clone(), source: refusal(upper, err) })?;
     set_directory(context, "workdir", work)
@@ -74,16 +85,14 @@ fn set_upper(context: &OwnedFd, upper: &Upper) -> Result<Option<OwnedFd>, Overla
     Ok(None)
 }
 
-fn set_upper_in_memory(context: &OwnedFd) -> Result<OwnedFd, OverlayError> {
+fn set_upper_in_memory(context: &OwnedFd, memory: &OwnedFd) -> Result<(), OverlayError> {
     let failed = |source| OverlayError::Memory { source };
-    let memory = memory::upper().map_err(failed)?;
     for (key, name) in [("upperdir", "upper"), ("workdir", "work")] {
-        openat(&memory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        openat(memory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .and_then(|dir| fsconfig_set_fd(context, key, dir))
             .map_err(|err| failed(err.into()))?;
     }
-    fsconfig_set_flag(context, c"volatile").map_err(|err| failed(err.into()))?;
-    Ok(memory)
+    fsconfig_set_flag(context, c"volatile").map_err(|err| failed(err.into()))
 }
 
 fn set_options(context: &OwnedFd) -> Result<(), OverlayError> {

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, openat};
 
 use super::image::{Image, SharedImage};
 use super::{by_call, by_descriptor};
@@ -92,6 +95,29 @@ pub enum Upper {
     },
     /// Into memory, and away with the mount.
     Memory,
+    /// Into memory that somebody holds, who reads it when the mount has ended.
+    Scratch(Arc<Scratch>),
+}
+
+/// Directories in memory that an overlay writes into, attached nowhere. They are gone when nobody holds them any more.
+#[derive(Debug)]
+pub struct Scratch(OwnedFd);
+
+impl Scratch {
+    /// Makes them, empty. They grow to half of the machine's memory at most, as any tmpfs (tmpfs(5)).
+    pub fn new() -> Result<Self, OverlayError> {
+        memory::upper().map(Self).map_err(|source| OverlayError::Memory { source })
+    }
+
+    /// Opens the directory that is written into. Its mode and owner are those of the root that a mount shows.
+    pub fn upper(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(openat(&self.0, "upper", flags, Mode::empty())?)
+    }
+
+    pub(super) fn memory(&self) -> &OwnedFd {
+        &self.0
+    }
 }
 
 /// What holds of an upper directory after a crash of the machine.
