@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use runtime::overlay::{Image, ImageAccess, Layer, Overlay, OverlayError};
+use runtime::kernel::MountSupport;
+use runtime::overlay::{Image, ImageAccess, Layer, Overlay, OverlayError, SharedImage};
 
 use crate::world::{World, chain, check_spec, shell};
 
@@ -40,6 +41,24 @@ fn images_are_layers_between_directories_and_nothing_of_them_stays() {
             );
             assert_eq!(loops_of(&world.path("")), Vec::<String>::new());
         }
+    }
+}
+
+#[test]
+fn an_image_that_is_shared_is_mounted_once_where_the_kernel_allows_it() {
+    for world in World::on_every_kernel() {
+        let image = image(&world, "shared", &["a"]);
+        let shared = SharedImage::new(Image { access: ImageAccess::LoopDevices, ..image });
+        for _ in 0..3 {
+            let (mut overlay, _) = world.overlay(&[world.base()]);
+            overlay.lowers.push(shared.clone().into());
+            // What one sandbox does to its files, the next one does not see.
+            check_spec(&world, shell(overlay, "ls /a; echo x >> /a && rm /a"), "/a\n");
+        }
+        let mounted = usize::from(world.launcher.kernel().mounts == MountSupport::Detached);
+        assert_eq!(loops_of(&world.path("")).len(), mounted);
+        drop(shared);
+        assert_eq!(loops_of(&world.path("")), Vec::<String>::new());
     }
 }
 
