@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Rmi(RmiArgs),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// Save images to a tar archive
     Save(SaveArgs),
     /// Load images from an archive or a directory
@@ -119,6 +121,8 @@ pub(crate) enum ImageCommand {
     Prune(ImagePruneArgs),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// Save images to a tar archive
     Save(SaveArgs),
     /// Load images from an archive or a directory
@@ -463,6 +467,16 @@ pub(crate) struct PullArgs {
 
     /// Image
     pub(crate) image: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Print the name only
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Name of the image, with its registry
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `kiln pull`, `save`, `load`, `import`.
+//! `kiln pull`, `push`, `save`, `load`, `import`.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use oci::Platform;
 
 use super::watch::watch;
 use super::{async_runtime, print, warnings};
-use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, SaveArgs};
+use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, PushArgs, SaveArgs};
 use crate::interrupt::with_cancel;
 use crate::progress::open_download;
 use crate::{parse, settings};
@@ -51,6 +51,25 @@ pub(super) fn pull_image(
     let pulled = pulled?;
     let status = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
     say(&format!("Digest: {}\nStatus: {status} {}\n", pulled.digest, reference.familiar()))
+}
+
+pub(super) fn push(cli: &Cli, args: &PushArgs) -> anyhow::Result<ExitCode> {
+    let name = parse::reference(&args.name)?;
+    let Some(tag) = name.tag() else {
+        bail!("cannot push `{}`: a name with a tag is needed, and a digest cannot be chosen", args.name);
+    };
+    let engine = settings::open_engine(cli, None)?;
+    if !args.quiet {
+        print(&format!("The push refers to repository [{}/{}]\n", name.registry(), name.repository()))?;
+    }
+    let (pushed, _) = watch(open_download(), async |events, cancel| engine.push_name(&name, events, cancel).await)?;
+    let pushed = pushed?;
+    if args.quiet {
+        print(&format!("{name}\n"))?;
+    } else {
+        print(&format!("{tag}: digest: {} size: {}\n", pushed.digest, pushed.size_bytes))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn save(cli: &Cli, args: &SaveArgs) -> anyhow::Result<ExitCode> {

@@ -33,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tag(args) | Command::Image(ImageCommand::Tag(args)) => image::tag(&cli, args),
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => image::remove(&cli, args),
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => archive::pull(&cli, args),
+        Command::Push(args) | Command::Image(ImageCommand::Push(args)) => archive::push(&cli, args),
         Command::Save(args) | Command::Image(ImageCommand::Save(args)) => archive::save(&cli, args),
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => archive::load(&cli, args),
         Command::Import(args) | Command::Image(ImageCommand::Import(args)) => archive::import(&cli, args),

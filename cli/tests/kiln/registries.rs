@@ -216,3 +216,27 @@ fn a_push_without_a_name_or_a_registry_fails() {
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{}", ended.stderr);
 }
+
+#[test]
+fn an_image_of_the_store_is_pushed_by_its_name() {
+    let (world, registry) = (World::empty(), Registry::start());
+    let name = format!("{}/app:1", registry.host());
+    world.write("ctx/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY <<EOF /arch\n$TARGETARCH\nEOF\n");
+    world.build(&["-t", &name, "--platform", "linux/amd64,linux/arm64", "ctx"]);
+    let said = world.ok(&["push", &name]);
+    let index = registry.manifest("app", "1").unwrap();
+    let digest = oci::Digest::of(&index);
+    let expected =
+        format!("The push refers to repository [{}/app]\n1: digest: {digest} size: {}\n", registry.host(), index.len());
+    assert_eq!(said, expected);
+    // What came from a registry goes to another one as it was.
+    let (other, second) = (World::empty(), Registry::start());
+    other.ok(&["pull", &name]);
+    let copy = format!("{}/copy:2", second.host());
+    other.ok(&["tag", &name, &copy]);
+    assert_eq!(other.ok(&["image", "push", "-q", &copy]), format!("{copy}\n"));
+    let index: oci::Index = serde_json::from_slice(&index).unwrap();
+    assert_eq!(oci::Digest::of(&second.manifest("copy", "2").unwrap()), index.manifests[0].digest);
+    let ended = world.kiln(&["push", "none:1"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (1, "error: No such image: none:1\n"));
+}

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use oci::{Descriptor, Index, Manifest, Reference, media_type};
 use registry::{BlobSource, Client};
 use serde::de::DeserializeOwned;
+use store::ImageRecord;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::Destination;
 use super::output::{BundleKind, BundleOutput, PushOutput, StoreOutput};
 use super::{ExportRequest, own_names};
-use crate::event_sink::OwnStep;
+use crate::event_sink::{EventSink, OwnStep};
 use crate::{Engine, Error};
 
 /// How many blobs go out at the same time.
@@ -42,6 +43,39 @@ impl BlobSource for BlobFile {
 }
 
 impl Engine {
+    /// Pushes what the store has under a name, for all of its platforms, and returns the descriptor of what the name then leads to at its registry.
+    pub async fn push_name(
+        &self,
+        name: &Reference,
+        events: &EventSink,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Error> {
+        let _epoch = self.store.hold_epoch()?;
+        let images = self.images_of_name(name)?;
+        if images.is_empty() {
+            return Err(Error::NoSuchImage { name: name.familiar() });
+        }
+        let step = events.step(format!("pushing {name}"));
+        let pushed = self.push_images(images, name, (&step, events), cancel).await;
+        step.end(pushed)
+    }
+
+    async fn push_images(
+        &self,
+        images: Vec<ImageRecord>,
+        name: &Reference,
+        (step, events): (&OwnStep, &EventSink),
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Error> {
+        let mut complete = Vec::with_capacity(images.len());
+        for image in images {
+            complete.push(self.complete(image, step.digest(), events, cancel).await?);
+        }
+        let tags = std::slice::from_ref(name);
+        let export = ExportRequest { images: &complete, snapshots: Vec::new(), tags, epoch: None, outputs: &[] };
+        self.push(&export, (&StoreOutput::default(), &PushOutput::default()), step, cancel).await
+    }
+
     /// Pushes the images under all names of the output, and returns the descriptor of what the names lead to.
     pub(crate) async fn push(
         &self,

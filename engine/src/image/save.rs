@@ -94,7 +94,8 @@ impl Engine {
         written.await.map_err(|error| Error::Bug(error.to_string()))?.map(|_| ())
     }
 
-    fn images_of_name(&self, name: &Reference) -> Result<Vec<ImageRecord>, Error> {
+    /// Returns the images of a name, one for each platform.
+    pub(crate) fn images_of_name(&self, name: &Reference) -> Result<Vec<ImageRecord>, Error> {
         let record = self.name_record(name)?;
         let named = record.into_iter().flat_map(|record| record.images);
         let images = named.map(|named| self.store.image(&named.id)).collect::<Result<Option<Vec<_>>, _>>()?;
