@@ -46,6 +46,26 @@ fn a_layout_of_one_platform_names_a_manifest_and_no_index() {
     assert_eq!(types, ["application/vnd.oci.image.manifest.v1+json"]);
 }
 
+#[test]
+fn files_and_directories_keep_their_extended_attributes() {
+    let world = World::empty();
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY d /d\n");
+    world.write("ctx/d/f", "text\n");
+    world.write("ctx/d/e/g", "");
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(world.path(name), "user.note", value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    set("ctx/d/f", b"of the file");
+    set("ctx/d/e", b"of the directory");
+    world.build(&["-o", "out", "ctx"]);
+    let get = |name: &str| {
+        let mut value = [0; 64];
+        let length = rustix::fs::getxattr(world.path(name), "user.note", &mut value[..]).unwrap();
+        String::from_utf8_lossy(&value[..length]).into_owned()
+    };
+    assert_eq!((get("out/d/f").as_str(), get("out/d/e").as_str()), ("of the file", "of the directory"));
+}
+
 // spec 110
 #[test]
 fn several_platforms_have_directories_of_their_own() {

@@ -8,7 +8,8 @@ use std::path::Path;
 use layer::tar::{TarOptions, export_stacks};
 use layer::{EntryPath, EntryPathBuf, Kind, Links, Metadata, Placed, Stack};
 use oci::Platform;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, XattrFlags, lsetxattr, utimensat};
+use rustix::io::Errno;
 use store::Snapshot;
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +91,8 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
     }
 }
 
-/// Copies the files into a directory, over what is there. They belong to who runs Kiln; devices need root and are made as they are.
+/// Copies the files into a directory, over what is there. They belong to who runs Kiln; devices need root and are made as they are. Extended attributes that the
+/// directory's file system, or the rights of who runs Kiln, do not allow are left out.
 fn write_directory(stack: &Stack, root: &Path, cancel: &CancellationToken) -> Result<(), Error> {
     fs::create_dir_all(root).map_err(Error::file("create", root))?;
     let mut links = Links::new(stack);
@@ -170,6 +172,13 @@ fn make_room(path: &Path) -> Result<(), Error> {
 }
 
 fn set_attributes(path: &Path, metadata: &Metadata<'_>, has_mode: bool) -> Result<(), Error> {
+    // Before the mode: an access control list sets the bits of the group.
+    for (name, value) in metadata.xattrs.exported() {
+        match lsetxattr(path, name, value, XattrFlags::empty()) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::ACCESS) => {}
+            Err(errno) => return Err(Error::file::<Errno>("set an extended attribute of", path)(errno)),
+        }
+    }
     if has_mode {
         let mode = fs::Permissions::from_mode(metadata.mode.into());
         let is_set = fs::metadata(path).is_ok_and(|there| there.mode() & 0o7777 == u32::from(metadata.mode));
