@@ -7,6 +7,9 @@ use store::{ImageLayer, ImageRecord, Layer, LayerRecord, Snapshot};
 
 use crate::{Engine, Error};
 
+/// From which length of new layers on they are flushed while they are hashed: the disk has something to do meanwhile. Less is flushed once, before the image is named.
+const FLUSH_AHEAD_BYTES_MIN: u64 = 16 << 20;
+
 /// What one platform came to.
 pub(crate) struct BuiltImage<'a> {
     /// What was planned.
@@ -54,9 +57,21 @@ impl Engine {
             }
         }
         let is_new = !digests.is_empty();
+        let new_bytes: u64 = digests.iter().map(|(place, _)| records[*place].size_bytes).sum();
+        let store = self.store.clone();
+        let flushing = (new_bytes >= FLUSH_AHEAD_BYTES_MIN).then(|| tokio::task::spawn_blocking(move || store.flush()));
+        // All are waited for, whatever becomes of some of them.
+        let mut outcome = Ok(());
         for (place, digest) in digests {
-            records[place] = digest.await.map_err(|error| Error::Bug(error.to_string()))??;
+            match digest.await.map_err(|error| Error::Bug(error.to_string())) {
+                Ok(Ok(record)) => records[place] = record,
+                Ok(Err(error)) | Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
+        if let Some(flushing) = flushing {
+            flushing.await.map_err(|error| Error::Bug(error.to_string()))??;
+        }
+        outcome?;
         if is_new {
             let layers: Vec<(Layer, LayerRecord)> = snapshot.layers.iter().cloned().zip(records.clone()).collect();
             self.store.put_layers(&layers, |_| Ok(()))?;
