@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use layer::tree::LostXattrs;
-use layer::{Lender, Stack};
+use layer::{KeptFiles, Lender, Stack};
 use llb::{
-    CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Vertex,
-    VertexId,
+    CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Unpack,
+    Vertex, VertexId,
 };
 use oci::{Digest, Hasher, Timestamp};
 use runtime::Launcher;
@@ -48,10 +48,20 @@ pub struct Executor<'a> {
     images: BTreeMap<Digest, ImageRecord>,
     contexts: BTreeMap<String, Arc<Context>>,
     launcher: OnceLock<Arc<Launcher>>,
+    purpose: Purpose,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
     /// Digests of selected files, by the layers they are in.
     selected: Mutex<HashMap<(Vec<store::LayerId>, Selection), Digest>>,
+}
+
+/// What an executor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Steps may be executed.
+    Build,
+    /// It is only asked for keys.
+    Forecast,
 }
 
 type Scans = HashMap<(VertexId, Option<Selection>), Arc<Scan>>;
@@ -71,8 +81,10 @@ impl<'a> Executor<'a> {
         graph: &'a Graph,
         images: BTreeMap<Digest, ImageRecord>,
         contexts: BTreeMap<String, Arc<Context>>,
+        purpose: Purpose,
     ) -> Self {
         Self {
+            purpose,
             sources,
             graph,
             images,
@@ -119,8 +131,13 @@ impl<'a> Executor<'a> {
             return Ok(scan.clone());
         }
         let (context, wanted) = (self.context(local)?, selection.cloned());
+        let (ladder, store, purpose) =
+            (self.sources.shared.ladder.clone(), self.sources.shared.store.clone(), self.purpose);
         let scan = blocking(move || {
-            let files = context.scan(wanted.as_ref())?;
+            // What goes wrong here does so again where it matters.
+            let is_packed = || ladder.is_packed().unwrap_or_default();
+            let pack = || (purpose == Purpose::Build && is_packed()).then(|| store.draft_pack().ok()).flatten();
+            let files = context.scan_and_keep(wanted.as_ref(), &pack)?;
             let digest = match &wanted {
                 Some(selection) => context.digest(&files, selection, || {
                     let digest = select::digest(files.stack()?, selection);
@@ -194,11 +211,13 @@ impl<'a> Executor<'a> {
                 let new = ladder.new_layer()?;
                 let last = ladder.last_layer(&key)?;
                 let lender = last.as_ref().map(|last| Ok::<_, ExecError>(Lender::of(&last.open()?))).transpose()?;
+                let mut lender = lender.unwrap_or_default();
+                kept_files(&actions, &sources).into_iter().for_each(|kept| lender.lend_kept(kept));
                 let source = |place: usize| match sources.get(&place) {
                     Some(source) => Ok(source.as_copy_source(changes)),
                     None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
                 };
-                match apply(new.writer(lender.unwrap_or_default(), below)?, &actions, source) {
+                match apply(new.writer(lender, below)?, &actions, source) {
                     Ok(written) => {
                         let (layer, lost) = new.complete(&written)?;
                         ladder.remember(&key, &layer, last.as_ref())?;
@@ -364,7 +383,7 @@ impl<'a> Executor<'a> {
             // A directory is copied as what is in it, a file into its directory.
             let destination = if is_directory { format!("/{path}/") } else { format!("/{parent}/") };
             let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
-            let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: llb::Unpack::Never };
+            let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: Unpack::Never };
             let source =
                 |_| Ok(CopySource { stack, selection: &selection, changes: Changes::Refused, name: "build context" });
             let writer = new.writer(Lender::default(), Stack::default())?;
@@ -391,6 +410,16 @@ fn unrepeatable(digest: Digest) -> Digest {
     hasher.finish()
 }
 
+/// Returns what was kept of the sources of actions while they were read, each once.
+fn kept_files<'s>(actions: &[FileAction], sources: &'s BTreeMap<usize, OwnedSource>) -> Vec<&'s KeptFiles> {
+    let of_action = |action: &FileAction| match action {
+        FileAction::Copy(copy) => Some((copy.input, sources.get(&copy.input)?.kept(copy.unpack)?)),
+        FileAction::MakeDir(_) => None,
+    };
+    let by_source: BTreeMap<usize, &KeptFiles> = actions.iter().filter_map(of_action).collect();
+    by_source.into_values().collect()
+}
+
 /// Something that is copied from, owned by the thread that copies.
 struct OwnedSource {
     stack: Stack,
@@ -405,6 +434,15 @@ impl OwnedSource {
     fn as_copy_source(&self, changes: Changes) -> CopySource<'_> {
         let changes = if self.scan.is_some() { changes } else { Changes::Impossible };
         CopySource { stack: &self.stack, selection: &self.selection, changes, name: &self.name }
+    }
+
+    /// Returns the files that were kept while they were read, if a layer takes at least half of them: what nobody needs would be kept for ever.
+    fn kept(&self, unpack: Unpack) -> Option<&KeptFiles> {
+        let kept = self.scan.as_ref()?.files.kept()?;
+        let takes_all = unpack == Unpack::Never && self.selection.takes_all_that_is_named();
+        // Archives are not taken as they are; whatever is named itself may be one.
+        let is_worth = || select::bytes_in_directories(&self.stack, &self.selection) >= kept.size_bytes() / 2;
+        (takes_all || is_worth()).then_some(kept)
     }
 }
 

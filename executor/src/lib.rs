@@ -25,7 +25,7 @@ mod ssh;
 pub use command::StepLimits;
 pub use context::{Context, HiddenFile, TakenFile};
 pub use error::ExecError;
-pub use executor::{Executor, Secrets};
+pub use executor::{Executor, Purpose, Secrets};
 pub use file::make_working_dir;
 pub use image::{Fetcher, import_layer};
 pub use ladder::{Ladder, Rung, RungParseError, Standing};

@@ -6,7 +6,7 @@
 //! **Invariant:** looks at entries only; what is selected, what is digested and what is copied come from the same iterator.
 
 use layer::digest::of_selection;
-use layer::{EntryPath, EntryPathBuf, Follow, Found, ResolveError, Stack};
+use layer::{EntryPath, EntryPathBuf, Follow, Found, Kind, ResolveError, Stack};
 use llb::pattern::{Ignore, go_match, has_wildcards};
 use llb::{CopySelection, Selection};
 use oci::{Digest, Hasher};
@@ -203,6 +203,18 @@ impl Filter {
         let path = String::from_utf8_lossy(item.path.as_path().as_bytes());
         self.include.as_ref().is_none_or(|include| include.is_ignored(&path)) && !self.exclude.is_ignored(&path)
     }
+}
+
+/// Returns how long the files are together that a selection names by their directories.
+pub(crate) fn bytes_in_directories(stack: &Stack, selection: &CopySelection) -> u64 {
+    let Ok(selected) = select(stack, selection) else { return 0 };
+    let directories = selected.matches.iter().filter(|named| named.is_directory);
+    let files = directories.flat_map(|named| selected.items(named));
+    let size_of = |item: Item<'_>| match item.found.entry.kind {
+        Kind::File { size_bytes, .. } => size_bytes,
+        _ => 0,
+    };
+    files.map(size_of).sum()
 }
 
 /// Returns where the file or directory that `RUN --mount` names is.

@@ -10,6 +10,7 @@
 //! tar    ── unpack_layer ──→ tree + Entries + diffID         tree, packs ── export_layer ──→ tar + diffID
 //! tar    ── pack_layer ────→ pack + Entries + diffID         upper ── upper::scan ──→ Entries
 //! files  ── TreeWriter ────→ tree or pack + Entries          packs ── write_index ──→ what the kernel mounts
+//! files  ── FileKeeper ────→ pack + hashes, which a TreeWriter then makes a layer of without reading them again
 //! ```
 //!
 //! Everything blocks. Memory does not grow with the size of files, and with their number by at most about 500 bytes for each and its path (a million
@@ -39,7 +40,7 @@ mod holes;
 pub use content::{Content, ContentError, FileRange, Layer};
 pub use entries::{Entries, EntriesBuilder, EntriesError, EntriesFormatError, Place};
 pub use entry::{ContentHash, Device, Entry, EntryBuf, Kind, KindBuf, Metadata, MetadataBuf, Mtime};
-pub use pack::{Lender, Pack, PackId, Packs};
+pub use pack::{FileKeeper, KeepingReader, KeptFiles, Lender, Pack, PackId, Packs};
 pub use path::{EntryPath, EntryPathBuf, PathError};
 pub use stack::{Follow, Found, Links, Placed, ResolveError, Resolved, Stack};
 pub use tree::{FileSlot, FileSource, FinishedTree, Special, Tree, TreeError, TreeWriter, WrittenFile};

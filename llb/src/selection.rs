@@ -37,3 +37,10 @@ pub struct CopySelection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parents_pivot: Option<usize>,
 }
+
+impl CopySelection {
+    /// Tells whether nothing is left out of what `pattern` names.
+    pub fn takes_all_that_is_named(&self) -> bool {
+        self.exclude.is_empty() && self.parents_pivot.is_none()
+    }
+}

@@ -58,6 +58,13 @@ impl Drafts {
         self.dir.join(self.counter.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
+    /// Makes an empty pack.
+    pub(crate) fn pack(self: &Arc<Self>) -> Result<DraftPack, StoreError> {
+        let path = self.unused_path();
+        let pack = packed::create_pack_at(&path, &LayerId::random())?;
+        Ok(DraftPack { pack, path, _drafts: self.clone() })
+    }
+
     /// Starts a layer with an empty directory for its files.
     pub(crate) fn layer(self: &Arc<Self>, form: &str) -> Result<LayerDraft, StoreError> {
         let id = LayerId::random();
@@ -77,6 +84,22 @@ impl Drop for Drafts {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next process that opens the store.
         let _ = discard(&self.layout, &self.dir);
+    }
+}
+
+/// A pack that belongs to no layer. Its own name goes away with it; layers that need it have given it others by then.
+pub struct DraftPack {
+    /// The pack, empty at first.
+    pub pack: Pack,
+    path: PathBuf,
+    /// The name is in their directory.
+    _drafts: Arc<Drafts>,
+}
+
+impl Drop for DraftPack {
+    fn drop(&mut self) {
+        // What stays is removed with the drafts of this process.
+        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -55,7 +55,7 @@ pub use cache_mount::CacheMountSummary;
 pub use collect::Collected;
 pub use container::{ContainerRecord, ContainerState};
 pub use database::{Database, KeyAndBytes, Reader, Table, Writer};
-pub use draft::LayerDraft;
+pub use draft::{DraftPack, LayerDraft};
 pub use epoch::EpochGuard;
 pub use error::StoreError;
 pub use id::{ContainerId, LayerId};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use oci::Digest;
 
 use crate::database::{Database, Durability, Reader, Table, Writer};
-use crate::draft::{self, Drafts, LayerDraft};
+use crate::draft::{self, DraftPack, Drafts, LayerDraft};
 use crate::durability::CacheState;
 use crate::layout::{DIRECTORIES, Layout};
 use crate::{EpochGuard, Layer, LayerId, LayerRecord, StepLocks, StoreError, container, fault, image, layer_table};
@@ -145,6 +145,11 @@ impl Store {
         let file = file.map_err(StoreError::file("create", &path))?;
         fs::remove_file(&path).map_err(StoreError::file("remove", &path))?;
         Ok(file)
+    }
+
+    /// Makes an empty pack that belongs to no layer yet.
+    pub fn draft_pack(&self) -> Result<DraftPack, StoreError> {
+        self.drafts()?.pack()
     }
 
     /// Starts a layer that is a tree.

@@ -66,9 +66,13 @@ pub(crate) fn pack(dir: &Path, id: &LayerId) -> PathBuf {
 
 /// Makes an empty pack in the directory of a layer.
 pub(crate) fn create_pack(dir: &Path, id: &LayerId) -> Result<Pack, StoreError> {
-    let path = pack(dir, id);
-    let file = File::options().read(true).write(true).create_new(true).open(&path);
-    let file = file.map_err(StoreError::file("create", &path))?;
+    create_pack_at(&pack(dir, id), id)
+}
+
+/// Makes an empty pack at a path at which nothing is.
+pub(crate) fn create_pack_at(path: &Path, id: &LayerId) -> Result<Pack, StoreError> {
+    let file = File::options().read(true).write(true).create_new(true).open(path);
+    let file = file.map_err(StoreError::file("create", path))?;
     Ok(Pack { id: pack_id(id), file: Arc::new(file), size_bytes: 0 })
 }
 

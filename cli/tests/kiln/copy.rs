@@ -484,6 +484,70 @@ fn sparse_files_hard_links_and_attributes_survive() {
     assert!(megabytes < 20, "{megabytes} MB are kept of files that are holes");
 }
 
+/// Returns how many bytes of the disk a store's layers take.
+fn layers_bytes(world: &World) -> u64 {
+    let kept = Command::new("du").args(["-s", "-B1"]).arg(world.path("store/layers")).output().unwrap();
+    String::from_utf8_lossy(&kept.stdout).split('\t').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_large_context_is_read_and_written_once() {
+    let large = "0123456789abcde\n".repeat(300_000);
+    let world = world(&[("d/large", &large), ("d/small", "small\n")]);
+    fs::hard_link(world.path("ctx/d/large"), world.path("ctx/d/again")).unwrap();
+    let before = layers_bytes(&world);
+    build(&world, "COPY --chown=7:8 d /x/\nADD d /y/");
+    let kept = layers_bytes(&world) - before;
+    assert!(
+        (4_800_000..6_000_000).contains(&kept),
+        "{kept} bytes are kept of one file that has two names, in two layers"
+    );
+    let command =
+        "cd /x; md5sum large again /y/large | cut -d ' ' -f 1 | uniq | wc -l; cat small; stat -c '%u %g' again";
+    assert_eq!(world.in_image("app", command), "1\nsmall\n7 8\n");
+}
+
+/// What a cold COPY may take at its peak, in KiB, whatever the length of the files: a fixed part, and some for each file (`docs/budgets.md`).
+const PEAK_KIB_MAX: u64 = 64 << 10;
+const PEAK_KIB_MAX_OF_FILE: u64 = 2;
+
+/// Runs what stands in its arguments, with what it says on standard error, and tells the peak of its memory in KiB.
+const PEAK_OF: &str = "import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))";
+
+#[test]
+fn memory_does_not_grow_with_the_length_of_files() {
+    let files = 2000;
+    let world = World::new();
+    world.write("ctx/large", "0123456789abcde\n".repeat(8 << 20));
+    for number in 0..files {
+        world.write(&format!("ctx/{}/{number}", number % 50), format!("{number}\n").repeat(500));
+    }
+    world.write("Dockerfile", "FROM busybox\nCOPY ctx /x/\n");
+    let built = world.command(&["build", "-q", "-t", "app", "."]);
+    let mut measured = Command::new("python3");
+    measured.args(["-c", PEAK_OF]).arg(built.get_program()).args(built.get_args());
+    let variables = built.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let output = measured.env_clear().envs(variables).current_dir(world.path("")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let peak_kib: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    assert!(peak_kib < PEAK_KIB_MAX + files * PEAK_KIB_MAX_OF_FILE, "{peak_kib} KiB");
+}
+
+#[test]
+fn an_archive_that_is_unpacked_is_not_kept_besides() {
+    let world = world(&[("t/large", &"0123456789abcde\n".repeat(300_000)), ("small", "small\n")]);
+    tar(&world, &["-cf", "ctx/t.tar", "-C", "ctx/t", "large"]);
+    let before = layers_bytes(&world);
+    build(&world, "ADD t.tar small /x/");
+    let kept = layers_bytes(&world) - before;
+    assert!((4_800_000..6_000_000).contains(&kept), "{kept} bytes are kept of an archive with one file");
+    assert_eq!(world.in_image("app", "wc -c < /x/large; cat /x/small"), "4800000\nsmall\n");
+}
+
 #[test]
 fn a_hundred_and_fifty_layers_are_one_image() {
     let world = world(&[("a", "")]);

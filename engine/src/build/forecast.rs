@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use executor::Executor;
+use executor::{Executor, Purpose};
 use llb::VertexId;
 use oci::Timestamp;
 use solver::{Forecast, Options};
@@ -60,7 +60,7 @@ impl Engine {
         let Lowering { plan, images, contexts } = self.lower(&definition, request, &sources, events, cancel).await?;
         let cache = self.build_cache(events);
         let contexts = open_contexts(&plan, &contexts, &self.store)?;
-        let executor = Executor::new(sources, &plan.graph, images, contexts);
+        let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Forecast);
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let observe = |event| translator.translate(event);
         let options = Options { parallel_max: self.parallel_max, times: &BTreeMap::new };

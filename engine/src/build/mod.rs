@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use executor::{Context, ExecError, Executor, Sources};
+use executor::{Context, ExecError, Executor, Purpose, Sources};
 use frontend::plan::Plan;
 use llb::{Edge, Source};
 use oci::Digest;
@@ -185,7 +185,7 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Vec<store::Snapshot>, Error> {
         let contexts = open_contexts(plan, contexts, &self.store)?;
-        let executor = Executor::new(sources, &plan.graph, images, contexts);
+        let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Build);
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let past = Past::new(self, &plan.graph, recording.project(), recording.began());
         let times = || translator.with_heard(|heard| past.times(heard));

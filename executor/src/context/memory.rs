@@ -91,6 +91,11 @@ impl Memory {
         unknown
     }
 
+    /// Tells whether no build before read anything of the directory, as far as is remembered.
+    pub(super) fn knows_nothing(&self) -> bool {
+        self.index.as_ref().is_none_or(|index| index.len() == 0)
+    }
+
     /// Notes what a file was like when it was read.
     pub(super) fn read(&mut self, path: EntryPathBuf, known: Known, is_settled: bool) {
         if is_settled {

@@ -8,6 +8,7 @@
 //! the same before and after it was read.
 //!
 //! Memory: about 400 bytes and its path twice for each file in the scope of a step; files are read in pieces of at most 4 MiB for each thread.
+//! While they are kept for a layer, 100 bytes more for each, and 1 MiB for each thread.
 
 mod index;
 mod list;
@@ -21,24 +22,25 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use layer::hash::hash_range;
-use layer::{KindBuf, Mtime, Tree};
+use layer::{ContentHash, FileKeeper, FileRange, KeepingReader, KindBuf, Lender, Mtime, Tree};
 use llb::Selection;
 use llb::pattern::Ignore;
 use oci::{Digest, Hasher, Timestamp};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use rustix::fs::{AtFlags, StatxFlags, statx};
-use store::{Store, StoreError};
+use store::{DraftPack, Store, StoreError};
 
 use crate::ExecError;
 use index::Known;
 use memory::Memory;
-pub(crate) use scan::Scan;
+pub(crate) use scan::{Kept, Scan};
 use scope::Scope;
 use seen::{Seen, Stamp};
 pub use survey::{HiddenFile, TakenFile};
@@ -83,26 +85,44 @@ impl Context {
 
     /// Looks at the files that `selection` can name, with the directories above them. It reads every file that was not read before.
     pub(crate) fn scan(&self, selection: Option<&Selection>) -> Result<Scan, ExecError> {
-        self.scan_at(selection, now)
+        self.scan_at(selection, now, &|| None)
     }
 
-    fn scan_at(&self, selection: Option<&Selection>, clock: impl Fn() -> Mtime) -> Result<Scan, ExecError> {
+    /// The same for a step that may make a layer of the files: of a directory of which nothing is known, they are kept in `pack` while they are read.
+    ///
+    /// Where something is known, most files are in the layer that was made last, or the step has a result: keeping them would be writing for nothing.
+    pub(crate) fn scan_and_keep(
+        &self,
+        selection: Option<&Selection>,
+        pack: &dyn Fn() -> Option<DraftPack>,
+    ) -> Result<Scan, ExecError> {
+        self.scan_at(selection, now, pack)
+    }
+
+    fn scan_at(
+        &self,
+        selection: Option<&Selection>,
+        clock: impl Fn() -> Mtime,
+        pack: &dyn Fn() -> Option<DraftPack>,
+    ) -> Result<Scan, ExecError> {
         let mut gone = String::new();
         for attempt in 1..=ATTEMPTS_MAX {
             let mut scope = Scope::of(selection);
             let began = clock();
             let mut seen = self.look(&mut scope, began)?;
-            let hashed = match self.hash(&mut seen, began) {
+            let hashed = match self.hash(&mut seen, began, pack) {
                 // Files come and go all the time: those that are gone are left out.
-                Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => self.hash_what_stays(&mut seen, began),
+                Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => {
+                    self.hash_what_stays(&mut seen, began).map(|()| None)
+                }
                 hashed => hashed,
             };
             match hashed {
-                Ok(()) => {
+                Ok(kept) => {
                     if scope.root().whole {
                         self.memory().saw_all();
                     }
-                    return Ok(Scan::new(self.tree.clone(), seen));
+                    return Ok(Scan::new(self.tree.clone(), seen, kept));
                 }
                 Err(LookError::Gone(path)) => gone = path,
                 Err(LookError::Failed(error)) => return Err(error),
@@ -167,23 +187,41 @@ impl Context {
     }
 
     /// Finds out the hashes of files: from memory, else by reading them on all cores.
-    fn hash(&self, seen: &mut [Seen], began: Mtime) -> Result<(), LookError> {
-        let mut unknown = self.memory().recall(seen);
-        unknown.par_iter_mut().try_for_each(|file| self.read(file))?;
+    fn hash(
+        &self,
+        seen: &mut [Seen],
+        began: Mtime,
+        pack: &dyn Fn() -> Option<DraftPack>,
+    ) -> Result<Option<Kept>, LookError> {
+        let (unknown, is_first) = {
+            let mut memory = self.memory();
+            (memory.recall(seen), memory.knows_nothing())
+        };
+        let unknown_bytes: u64 = unknown.iter().map(|file| file.stamp.size_bytes).sum();
+        let draft = if is_first && unknown_bytes >= Lender::LENT_BYTES_MIN { pack() } else { None };
+        let keeper = draft.as_ref().map(|draft| FileKeeper::new(draft.pack.clone()));
+        let reader = || keeper.as_ref().map(FileKeeper::reader);
+        // Of several names of a file, one is kept.
+        let mut linked = BTreeSet::new();
+        let is_first_name = |file: &&mut Seen| !file.is_linked || linked.insert((file.stamp.device, file.stamp.inode));
+        let (mut unknown, mut further): (Vec<_>, Vec<_>) = unknown.into_iter().partition(is_first_name);
+        unknown.par_iter_mut().try_for_each_init(reader, |reader, file| self.read(file, reader.as_mut()))?;
+        further.par_iter_mut().try_for_each(|file| self.read(file, None))?;
+        let kept = draft.zip(keeper.and_then(FileKeeper::finish));
         let mut memory = self.memory();
-        for file in unknown {
+        for file in unknown.into_iter().chain(further) {
             if let KindBuf::File { content, .. } = file.kind {
                 let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
                 memory.read(file.path.clone(), known, file.stamp.is_settled(began));
             }
         }
-        Ok(())
+        Ok(kept.map(|(draft, files)| Kept::new(files, draft)))
     }
 
     /// The same for a directory whose files come and go faster than they can be read: those that are gone are taken out.
     fn hash_what_stays(&self, seen: &mut Vec<Seen>, began: Mtime) -> Result<(), LookError> {
         for file in self.memory().recall(seen) {
-            match self.read(file) {
+            match self.read(file, None) {
                 Err(LookError::Gone(_)) => file.is_gone = true,
                 read => read?,
             }
@@ -199,10 +237,14 @@ impl Context {
     }
 
     /// Reads a file, again if it changes meanwhile.
-    fn read(&self, file: &mut Seen) -> Result<(), LookError> {
+    fn read(&self, file: &mut Seen, mut keeping: Option<&mut KeepingReader<'_>>) -> Result<(), LookError> {
+        let mut read = |range: &FileRange| match &mut keeping {
+            Some(reader) => reader.read(range),
+            None => hash_range(range),
+        };
         for _ in 0..ATTEMPTS_MAX {
             let before = file.stamp;
-            self.read_once(file).map_err(|error| self.read_error(file, error))?;
+            self.read_once(file, &mut read).map_err(|error| self.read_error(file, error))?;
             if file.stamp == before {
                 return Ok(());
             }
@@ -212,10 +254,14 @@ impl Context {
         Ok(())
     }
 
-    fn read_once(&self, file: &mut Seen) -> io::Result<()> {
+    fn read_once(
+        &self,
+        file: &mut Seen,
+        read: &mut dyn FnMut(&FileRange) -> io::Result<(u64, ContentHash)>,
+    ) -> io::Result<()> {
         let range = self.tree.open_file(file.path.as_path())?;
         file.xattrs = xattrs(&range);
-        let (size_bytes, content) = hash_range(&range)?;
+        let (size_bytes, content) = read(&range)?;
         let stat = statx(&range, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)?;
         file.stamp = Stamp::of(&stat);
         file.mode = stat.stx_mode & layer::entry::MODE_BITS;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use layer::{
-    Content, ContentHash, Device, Entries, EntriesBuilder, EntryPath, Kind, KindBuf, Layer, Metadata, Mtime, Stack,
-    Tree, Xattrs,
+    Content, ContentHash, Device, Entries, EntriesBuilder, EntryPath, KeptFiles, Kind, KindBuf, Layer, Metadata, Mtime,
+    Stack, Tree, Xattrs,
 };
-
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSlice;
+use store::DraftPack;
 
 use super::seen::Seen;
 use crate::ExecError;
@@ -26,11 +26,31 @@ pub(crate) struct Scan {
     seen: Vec<Seen>,
     /// Made when it is needed: a step that was done before needs only its digest.
     stack: OnceLock<Stack>,
+    kept: Option<Kept>,
+}
+
+/// Files that were kept in a pack while they were read.
+pub(crate) struct Kept {
+    /// The files.
+    pub(crate) files: KeptFiles,
+    /// The pack has a name for as long as layers can be made of it.
+    _draft: DraftPack,
+}
+
+impl Kept {
+    pub(super) fn new(files: KeptFiles, draft: DraftPack) -> Self {
+        Self { files, _draft: draft }
+    }
 }
 
 impl Scan {
-    pub(super) fn new(tree: Tree, seen: Vec<Seen>) -> Self {
-        Self { tree, seen, stack: OnceLock::new() }
+    pub(super) fn new(tree: Tree, seen: Vec<Seen>, kept: Option<Kept>) -> Self {
+        Self { tree, seen, stack: OnceLock::new(), kept }
+    }
+
+    /// Returns the files that were kept while they were read.
+    pub(crate) fn kept(&self) -> Option<&KeptFiles> {
+        self.kept.as_ref().map(|kept| &kept.files)
     }
 
     /// Returns the files as a file system. They belong to root.

@@ -46,7 +46,7 @@ impl Context {
     /// Returns the files that a step takes through `selection`, sorted.
     pub fn taken(&self, selection: Option<&Selection>) -> Result<Vec<TakenFile>, ExecError> {
         let mut scope = Scope::of(selection);
-        let scan = Scan::new(self.tree.clone(), self.survey(&self.ignore, &mut scope)?);
+        let scan = Scan::new(self.tree.clone(), self.survey(&self.ignore, &mut scope)?, None);
         let stack = scan.stack()?;
         let mut taken = Vec::new();
         let mut take = |found: layer::Found<'_>| {

@@ -48,7 +48,7 @@ impl World {
     /// Scans as a build of its own that begins long after the last change, and returns what was read and the digest.
     fn build(&self, ignore: &[&str]) -> (String, Digest) {
         let context = self.open(ignore);
-        let scan = context.scan_at(Some(&everything()), later).unwrap();
+        let scan = context.scan_at(Some(&everything()), later, &|| None).unwrap();
         let digest = digest(&context, &scan);
         context.remember().unwrap();
         (context.memory().were_read(), digest)
@@ -95,7 +95,7 @@ fn directories_that_did_not_change_are_not_listed_again() {
     let world = World::new(&[("a", "1"), ("d/b", "2"), ("d/drop", "3"), ("e/f/c", "4")]);
     let known = |ignore: &[&str]| {
         let context = world.open(ignore);
-        let scan = context.scan_at(Some(&everything()), later).unwrap();
+        let scan = context.scan_at(Some(&everything()), later, &|| None).unwrap();
         digest(&context, &scan);
         context.remember().unwrap();
         (context.memory().known_directories(), listing(&scan).join(", "))
@@ -124,7 +124,7 @@ fn a_directory_that_changed_just_now_is_listed_again_the_next_time() {
     let just_after = || Mtime { seconds: since.as_secs().cast_signed(), nanoseconds: since.subsec_nanos() };
     let known = |clock: &dyn Fn() -> Mtime| {
         let context = world.open(&[]);
-        let scan = context.scan_at(Some(&everything()), clock).unwrap();
+        let scan = context.scan_at(Some(&everything()), clock, &|| None).unwrap();
         digest(&context, &scan);
         // Whatever is known of directories is written down, as after a look at many of them.
         context.memory().has_news();
@@ -142,7 +142,7 @@ fn a_file_that_is_touched_is_read_and_changes_nothing() {
     let (_, first) = world.build(&[]);
     File::options().write(true).open(world.path("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let context = world.open(&[]);
-    let scan = context.scan_at(Some(&everything()), later).unwrap();
+    let scan = context.scan_at(Some(&everything()), later, &|| None).unwrap();
     assert_eq!(context.memory().were_read(), "a");
     let is_computed = Cell::new(false);
     let again = context.digest(&scan, &everything(), || {
@@ -172,7 +172,7 @@ fn a_file_that_changed_just_now_is_read_again_the_next_time() {
     let changed = fs::metadata(world.path("a")).unwrap().modified().unwrap();
     let since = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_millis(1);
     let just_after = || Mtime { seconds: since.as_secs().cast_signed(), nanoseconds: since.subsec_nanos() };
-    let scan = context.scan_at(Some(&everything()), just_after).unwrap();
+    let scan = context.scan_at(Some(&everything()), just_after, &|| None).unwrap();
     digest(&context, &scan);
     context.remember().unwrap();
     assert_eq!(world.build(&[]).0, "a");
@@ -196,18 +196,18 @@ fn files_that_go_away_before_they_are_read_are_not_there() {
     let mut scope = Scope::of(None);
     let mut seen = context.look(&mut scope, later()).unwrap();
     fs::remove_file(world.path("a")).unwrap();
-    assert!(matches!(context.hash(&mut seen, later()), Err(LookError::Gone(path)) if path == "/a"));
+    assert!(matches!(context.hash(&mut seen, later(), &|| None), Err(LookError::Gone(path)) if path == "/a"));
     // The look is repeated, and a directory in place of a file is seen too.
     fs::remove_file(world.path("b")).unwrap();
     fs::create_dir(world.path("b")).unwrap();
-    assert!(matches!(context.hash(&mut seen, later()), Err(LookError::Gone(_))));
+    assert!(matches!(context.hash(&mut seen, later(), &|| None), Err(LookError::Gone(_))));
     assert_eq!(listing(&context.scan(None).unwrap()), ["directory /b"]);
     // After a few such looks, what is gone is left out.
     world.write("c", "3");
     let mut seen = context.look(&mut scope, later()).unwrap();
     fs::remove_file(world.path("c")).unwrap();
     context.hash_what_stays(&mut seen, later()).unwrap();
-    assert_eq!(listing(&Scan::new(context.tree.clone(), seen)), ["directory /b"]);
+    assert_eq!(listing(&Scan::new(context.tree.clone(), seen, None)), ["directory /b"]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_file_that_changed_since_the_look_is_remembered_as_it_was_read() {
     let mut scope = Scope::of(None);
     let mut seen = context.look(&mut scope, later()).unwrap();
     world.write("a", "longer");
-    context.hash(&mut seen, later()).unwrap();
+    context.hash(&mut seen, later(), &|| None).unwrap();
     let content = ContentHash::of(b"longer");
     assert_eq!(seen[1].kind, KindBuf::File { size_bytes: 6, content });
     context.remember().unwrap();
@@ -321,6 +321,20 @@ fn a_survey_says_what_is_taken_and_what_hides_the_rest() {
     assert_eq!(taken(Selection::Copy(wildcard)), ["file a.c 2"]);
     assert_eq!(taken(Selection::Path("d".to_owned())), ["directory d 0", "file d/keep 0"]);
     assert_eq!(context.memory().were_read(), "");
+}
+
+#[test]
+fn files_of_a_directory_that_nothing_is_known_of_are_kept_while_they_are_read() {
+    let world = World::new(&[("small", "small"), ("large", &"x".repeat(1 << 20))]);
+    let pack = || world.store.draft_pack().ok();
+    let context = world.open(&[]);
+    let scan = context.scan_at(Some(&everything()), later, &pack).unwrap();
+    assert_eq!(scan.kept().map(layer::KeptFiles::size_bytes), Some((1 << 20) + 512));
+    context.remember().unwrap();
+    // The next look knows them, and of what is new it does not know whether any layer will need it.
+    world.write("large", &"y".repeat(1 << 20));
+    let scan = world.open(&[]).scan_at(Some(&everything()), later, &pack).unwrap();
+    assert!(scan.kept().is_none());
 }
 
 // `docs/budgets.md` states it.

@@ -159,6 +159,13 @@ impl<'a> Copier<'a> {
         }
     }
 
+    fn reuse(&self, path: EntryPath<'_>, metadata: &Metadata<'_>, written: WrittenFile) -> Result<bool, ExecError> {
+        self.writer.reuse_file(path, metadata, written).map_err(|error| match error {
+            TreeError::Occupied { path, existing: "directory", .. } => ExecError::IsADirectory { path },
+            error => error.into(),
+        })
+    }
+
     /// Returns what a copied file gets.
     fn metadata(&self, found: &Found<'_>) -> MetadataBuf {
         let mut metadata = MetadataBuf::from(&found.entry.metadata);
@@ -211,9 +218,15 @@ impl<'a, 'c> Batch<'a, 'c> {
     fn add(&mut self, found: Found<'a>, path: EntryPathBuf) -> Result<(), FileError> {
         let copier = self.copier;
         self.write_at(path.as_path())?;
-        copier.refuse_directory(path.as_path())?;
         let metadata = copier.metadata(&found);
         let metadata = metadata.as_metadata();
+        // What is in a pack already is what was seen of the file, whatever is in it by now.
+        if let Kind::File { size_bytes: size_bytes @ 1.., content } = found.entry.kind
+            && copier.reuse(path.as_path(), &metadata, WrittenFile { size_bytes, content })?
+        {
+            return Ok(());
+        }
+        copier.refuse_directory(path.as_path())?;
         let special = match found.entry.kind {
             Kind::File { .. } => {
                 let slot = copier.writer.file_slot(path.as_path(), &metadata)?;
@@ -236,6 +249,9 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Writes what waits if the file at `path` is among it: asking about that would wait for ourselves.
     fn write_at(&mut self, path: EntryPath<'_>) -> Result<(), FileError> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
         let is_waiting = path.ancestors().chain([path]).any(|above| self.paths.contains(&above.to_owned()));
         if is_waiting { self.write() } else { Ok(()) }
     }
@@ -259,8 +275,7 @@ impl Waiting<'_, '_> {
             self.slot.write(FileSource::Bytes(&[]))?;
             return Ok(());
         }
-        // What the layer before has is what was seen of the file, whatever is in it by now.
-        let Err(slot) = self.slot.reuse(WrittenFile { size_bytes, content }) else { return Ok(()) };
+        let slot = self.slot;
         match copier.source.changes {
             Changes::Impossible => {
                 let range = copier.open(&self.found)?;

@@ -1,7 +1,8 @@
-//! What an earlier layer has already: its files by their content, so that a new layer can point at them.
+//! What is in packs already, of an earlier layer or because it was read before: files by their content, so that a new layer can point at them.
 
 use std::collections::HashMap;
 
+use super::keep::KeptFiles;
 use super::packs::{Pack, Packs};
 use crate::content::{Content, Layer};
 use crate::entry::{ContentHash, Kind};
@@ -9,6 +10,8 @@ use crate::erofs::Extent;
 
 /// How many packs one layer lends.
 const LENT_PACKS_MAX: usize = 8;
+/// How many packs of files that were kept are lent besides.
+const KEPT_PACKS_MAX: usize = 8;
 
 /// Packs whose files a new layer may use, by content.
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub struct Lender {
     pub(super) packs: Vec<Pack>,
     /// By hash and length: in which of the packs, and where.
     extents: HashMap<(ContentHash, u64), Extent>,
+    /// Files that were kept while they were read, each with the place of its pack.
+    kept: Vec<(u16, KeptFiles)>,
     /// Whether the first pack is the tar that the new layer is read from.
     pub(super) is_tar: bool,
 }
@@ -49,17 +54,27 @@ impl Lender {
         });
         let extents = lent.collect();
         let packs = worth.into_iter().map(|place| packs.packs()[place].clone()).collect();
-        Self { packs, extents, is_tar: false }
+        Self { packs, extents, kept: Vec::new(), is_tar: false }
     }
 
     /// Takes the tar that a layer is read from and that is its pack.
     pub(crate) fn tar(tar: Pack) -> Self {
-        Self { packs: vec![tar], extents: HashMap::new(), is_tar: true }
+        Self { packs: vec![tar], is_tar: true, ..Self::default() }
+    }
+
+    /// Lends files that were kept, too.
+    pub fn lend_kept(&mut self, kept: &KeptFiles) {
+        if self.kept.len() < KEPT_PACKS_MAX {
+            self.kept.push((self.packs.len() as u16, kept.clone()));
+            self.packs.push(kept.pack.clone());
+        }
     }
 
     /// Returns where a file of this content is.
     pub(super) fn find(&self, content: ContentHash, size_bytes: u64) -> Option<Extent> {
-        self.extents.get(&(content, size_bytes)).copied()
+        let key = (content, size_bytes);
+        let kept = |(pack, kept): &(u16, KeptFiles)| Some(Extent { pack: *pack, ..*kept.places.get(&key)? });
+        self.extents.get(&key).copied().or_else(|| self.kept.iter().find_map(kept))
     }
 }
 

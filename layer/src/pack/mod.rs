@@ -7,13 +7,16 @@
 //! extents   for each entry: which pack, and from where on
 //! ```
 //!
-//! A layer may have its files in packs of other layers too: what is there already is not written again.
+//! A layer may have its files in packs of other layers too: what is there already is not written again. The same goes for files that were kept while they were read
+//! for their hashes ([`FileKeeper`]).
 
+mod keep;
 mod lender;
 mod packs;
 mod tree;
 mod write;
 
+pub use keep::{FileKeeper, KeepingReader, KeptFiles};
 pub use lender::Lender;
 pub use packs::{Pack, PackId, Packs};
 pub use tree::{write_layer, write_tree};

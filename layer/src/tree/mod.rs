@@ -31,4 +31,5 @@ pub use writer::{FinishedTree, Special, TreeWriter};
 
 pub(crate) use attributes::{Attributes, OPAQUE_VALUE, OPAQUE_XATTRS};
 pub(crate) use scan::{Scanned, ScannedKind, survey};
+pub(crate) use source::{CopyError, Target, write as write_source};
 pub(crate) use writer::Here;

@@ -57,21 +57,6 @@ impl<'w> FileSlot<'w> {
         Ok(written)
     }
 
-    /// Takes a file of this content that is there already, in a pack that the writer may use; returns the slot if there is none.
-    pub fn reuse(mut self, written: WrittenFile) -> Result<(), Self> {
-        let extent = match &self.writer.form {
-            Form::Pack(pack) => pack.borrow(written.content, written.size_bytes),
-            Form::Tree(_) => None,
-        };
-        match extent {
-            Some(extent) => {
-                self.settle(written, extent);
-                Ok(())
-            }
-            None => Err(self),
-        }
-    }
-
     /// Takes the file from where it stands in the tar that the writer works beside, after hashing its bytes; returns the slot if there is no such tar.
     pub(crate) fn take_from_tar(
         mut self,

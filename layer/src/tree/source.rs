@@ -43,7 +43,7 @@ impl FileSource<'_> {
 
 /// Where the bytes of a new file go.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     file: &'a File,
     /// Where they start.
     start: u64,
@@ -53,12 +53,12 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// An empty file that is to be the new one.
-    pub(super) fn whole(file: &'a File) -> Self {
+    pub(crate) fn whole(file: &'a File) -> Self {
         Self { file, start: 0, is_whole: true }
     }
 
     /// A place in a file in which nothing is yet.
-    pub(super) fn part(file: &'a File, start: u64) -> Self {
+    pub(crate) fn part(file: &'a File, start: u64) -> Self {
         Self { file, start, is_whole: false }
     }
 
@@ -68,7 +68,7 @@ impl<'a> Target<'a> {
 }
 
 /// What went wrong while a file was written: on which side, or that the source is not what it should be.
-pub(super) enum CopyError {
+pub(crate) enum CopyError {
     Read(io::Error),
     Write(io::Error),
     Short { expected_bytes: u64, actual_bytes: u64 },
@@ -76,7 +76,7 @@ pub(super) enum CopyError {
 }
 
 /// Writes all bytes of `source`; returns their number and hash.
-pub(super) fn write(target: Target<'_>, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
+pub(crate) fn write(target: Target<'_>, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
     match source {
         FileSource::Bytes(bytes) => {
             let mut sink = Sink::new(target);

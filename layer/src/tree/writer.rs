@@ -160,6 +160,23 @@ impl TreeWriter {
         Ok(FileSlot::new(self, path.to_owned(), metadata.into()))
     }
 
+    /// Makes a file of this content that is there already, in a pack that the writer may use; `false` means that there is none, and that nothing was done.
+    pub fn reuse_file(
+        &self,
+        path: EntryPath<'_>,
+        metadata: &Metadata<'_>,
+        written: WrittenFile,
+    ) -> Result<bool, TreeError> {
+        let WrittenFile { size_bytes, content } = written;
+        let Form::Pack(pack) = &self.form else { return Ok(false) };
+        let Some(extent) = pack.borrow(content, size_bytes) else { return Ok(false) };
+        let mut nodes = self.lock_settled(&[path]);
+        self.vacate(&mut nodes, path, "file")?;
+        let state = State::Leaf(KindBuf::File { size_bytes, content });
+        nodes.insert(path.to_owned(), Node { extent, ..Node::new(state, metadata.into()) });
+        Ok(true)
+    }
+
     /// Notes what became of a file that was being written.
     pub(super) fn settle(&self, path: EntryPath<'_>, written: Option<(WrittenFile, Extent)>) {
         let mut nodes = self.lock();

@@ -10,8 +10,8 @@ use layer::tar::{Limits, TarOptions, export_layer};
 use layer::tree::scan_tree;
 use layer::unpack::{UnpackError, UnpackedLayer, pack_layer, unpack_layer};
 use layer::{
-    Content, Entries, FileSource, Kind, Layer, Lender, Metadata, Pack, PackId, Packs, Stack, Tree, TreeWriter,
-    WrittenFile,
+    Content, ContentHash, Entries, FileKeeper, FileRange, FileSource, Kind, Layer, Lender, Metadata, Pack, PackId,
+    Packs, Stack, Tree, TreeWriter, WrittenFile,
 };
 use oci::Digest;
 use tempfile::tempfile;
@@ -52,7 +52,7 @@ pub(crate) fn assert_same(tree: &Layer, packed: &Layer) {
     let directory = temporary();
     for (number, pack) in packs.packs().iter().enumerate() {
         let copy = File::create(directory.path().join(format!("pack{number}"))).unwrap();
-        std::io::copy(&mut layer::FileRange::new(Arc::clone(&pack.file), 0, pack.size_bytes), &mut &copy).unwrap();
+        std::io::copy(&mut FileRange::new(Arc::clone(&pack.file), 0, pack.size_bytes), &mut &copy).unwrap();
         copy.set_len(pack.size_bytes).unwrap();
     }
     let sizes: Vec<u64> = packs.packs().iter().map(|pack| pack.size_bytes).collect();
@@ -107,8 +107,8 @@ fn what_an_earlier_layer_has_is_not_written_again() {
     for (name, index) in [("b", 2), ("new/c", 3)] {
         let Kind::File { size_bytes, content } = first.entries.entry(index).kind else { panic!("a file") };
         writer.make_parents(path(name).as_path(), &Metadata::IMPLIED_DIRECTORY).unwrap();
-        let slot = writer.file_slot(path(name).as_path(), &Metadata { mode: 0o644, ..Metadata::default() }).unwrap();
-        assert!(slot.reuse(WrittenFile { size_bytes, content }).is_ok());
+        let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+        assert!(writer.reuse_file(path(name).as_path(), &metadata, WrittenFile { size_bytes, content }).unwrap());
     }
     let changed = Metadata { mode: 0o644, ..Metadata::default() };
     writer.make_file(path("a").as_path(), &changed, FileSource::Bytes(b"changed")).unwrap();
@@ -123,18 +123,93 @@ fn what_an_earlier_layer_has_is_not_written_again() {
     let third = TreeWriter::packed(tempfile().unwrap(), Lender::of(&second), Stack::default());
     for (index, is_lent) in [(1, false), (2, true)] {
         let Kind::File { size_bytes, content } = second.entries.entry(index).kind else { panic!("a file") };
-        let slot = third.file_slot(path("only").as_path(), &changed).unwrap();
-        assert_eq!(slot.reuse(WrittenFile { size_bytes, content }).is_ok(), is_lent);
+        let written = WrittenFile { size_bytes, content };
+        assert_eq!(third.reuse_file(path("only").as_path(), &changed, written).unwrap(), is_lent);
     }
     let packs = third.finish().unwrap().packed.unwrap().packs;
     assert_eq!(packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512 + 2 * 1368 * 512]);
     let without_b = TreeWriter::packed(Arc::clone(&delta), Lender::of(&second), Stack::default());
-    let slot = without_b.file_slot(path("c").as_path(), &changed).unwrap();
     let Kind::File { size_bytes, content } = second.entries.entry(4).kind else { panic!("a file") };
-    assert!(slot.reuse(WrittenFile { size_bytes, content }).is_ok());
+    let written = WrittenFile { size_bytes, content };
+    assert!(without_b.reuse_file(path("c").as_path(), &changed, written).unwrap());
     let finished = without_b.finish().unwrap();
     let last = packed_layer(&finished.entries, &finished.packed.unwrap(), &delta);
     let fourth = TreeWriter::packed(tempfile().unwrap(), Lender::of(&last), Stack::default());
-    let slot = fourth.file_slot(path("c").as_path(), &changed).unwrap();
-    assert!(slot.reuse(WrittenFile { size_bytes, content }).is_err(), "half of the pack is of no use any more");
+    let is_lent = fourth.reuse_file(path("c").as_path(), &changed, written).unwrap();
+    assert!(!is_lent, "half of the pack is of no use any more");
+}
+
+/// Writes files beneath a directory: sparse ones, long and short ones, equal ones.
+fn files_of_all_lengths(directory: &std::path::Path) -> Vec<(&'static str, Vec<u8>)> {
+    let long: Vec<u8> = (0..700_001_u32).map(|number| (number / 3) as u8).collect();
+    let mut sparse = vec![0; 3 << 20];
+    sparse[(1 << 20)..][..6].copy_from_slice(b"middle");
+    let short = |number: usize| vec![b'a' + (number % 20) as u8; 1 + number * 97 % 5000];
+    let names = ["s00", "s01", "s02", "s03", "s04", "s05", "s06", "s07", "s08", "s09"];
+    let mut files: Vec<_> = names.iter().enumerate().map(|(number, name)| (*name, short(number))).collect();
+    files.extend([("empty", Vec::new()), ("equal", short(3)), ("long", long), ("sparse", sparse)]);
+    for (name, bytes) in &files {
+        fs::write(directory.join(name), bytes).unwrap();
+    }
+    files
+}
+
+fn pack_in(file: File) -> Pack {
+    Pack { id: PackId([7; 16]), file: Arc::new(file), size_bytes: 0 }
+}
+
+#[test]
+fn files_are_kept_while_they_are_read_and_make_a_layer_without_being_read_again() {
+    let directory = temporary();
+    let files = files_of_all_lengths(directory.path());
+    let keeper = FileKeeper::new(pack_in(tempfile().unwrap()));
+    let mut reader = keeper.reader();
+    let mut read = Vec::new();
+    for (name, bytes) in &files {
+        let range = FileRange::whole(File::open(directory.path().join(name)).unwrap()).unwrap();
+        let (size_bytes, content) = reader.read(&range).unwrap();
+        assert_eq!((size_bytes, content), (bytes.len() as u64, ContentHash::of(bytes)));
+        read.push((*name, WrittenFile { size_bytes, content }));
+    }
+    drop(reader);
+    let kept = keeper.finish().unwrap();
+    // One of two equal files, and of the sparse one no more than what is not a hole.
+    let total: u64 = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    assert!(kept.size_bytes() < total + 512 * files.len() as u64, "{}", kept.size_bytes());
+
+    let mut lender = Lender::default();
+    lender.lend_kept(&kept);
+    let own = Arc::new(tempfile().unwrap());
+    let writer = TreeWriter::packed(Arc::clone(&own), lender, Stack::default());
+    for (name, written) in read {
+        let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+        if written.size_bytes == 0 {
+            writer.make_file(path(name).as_path(), &metadata, FileSource::Bytes(&[])).unwrap();
+        } else {
+            assert!(writer.reuse_file(path(name).as_path(), &metadata, written).unwrap(), "{name}");
+        }
+    }
+    let finished = writer.finish().unwrap();
+    let packed = packed_layer(&finished.entries, &finished.packed.unwrap(), &own);
+    let tree = temporary();
+    let writer = TreeWriter::new(open(&tree), Stack::default()).unwrap();
+    for (name, bytes) in &files {
+        let metadata = Metadata { mode: 0o644, ..Metadata::default() };
+        writer.make_file(path(name).as_path(), &metadata, FileSource::Bytes(bytes)).unwrap();
+    }
+    let entries = writer.finish().unwrap().entries;
+    assert_same(&Layer { entries, content: Content::Tree(Tree::new(open(&tree))) }, &packed);
+}
+
+#[test]
+fn files_are_read_even_if_they_cannot_be_kept() {
+    let directory = temporary();
+    let files = files_of_all_lengths(directory.path());
+    // Nothing can be written through it.
+    let keeper = FileKeeper::new(pack_in(File::open(directory.path().join("empty")).unwrap()));
+    for (name, bytes) in &files {
+        let range = FileRange::whole(File::open(directory.path().join(name)).unwrap()).unwrap();
+        assert_eq!(keeper.reader().read(&range).unwrap(), (bytes.len() as u64, ContentHash::of(bytes)));
+    }
+    assert!(keeper.finish().is_none());
 }
