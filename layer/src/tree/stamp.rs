@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags, statx};
 
 use super::access::Tree;
@@ -24,31 +25,31 @@ pub struct TreeStamp {
     pub looks: [u8; STAMP_BYTES],
 }
 
-/// Returns what a tree looks like. The order in which the file system lists names does not matter.
+/// Returns what a tree looks like, found out on all cores. The order in which the file system lists names does not matter.
 pub fn stamp_tree(tree: &Tree) -> Result<TreeStamp, ScanError> {
-    let mut hashes = Hashes { identity: blake3::Hasher::new(), looks: blake3::Hasher::new() };
+    let mut hashes = Hashes::default();
     let status = statx(tree, ".", AtFlags::empty(), StatxFlags::BASIC_STATS);
     hashes.add(b"", &status.map_err(|errno| attributes_error(EntryPath::ROOT, errno.into()))?);
-    let mut directories = vec![EntryPathBuf::default()];
-    while let Some(directory) = directories.pop() {
-        stamp_directory(tree, directory.as_path(), &mut hashes, &mut directories)?;
+    // One level of the tree after the other, each in the order of its paths.
+    let mut level = vec![EntryPathBuf::default()];
+    while !level.is_empty() {
+        let stamped = level.par_iter().map(|directory| stamp_directory(tree, directory.as_path()));
+        let stamped: Vec<(TreeStamp, Vec<EntryPathBuf>)> = stamped.collect::<Result<_, _>>()?;
+        level = Vec::new();
+        for (stamp, directories) in stamped {
+            hashes.identity.update(&stamp.identity);
+            hashes.looks.update(&stamp.looks);
+            level.extend(directories);
+        }
     }
-    let digest = |hasher: blake3::Hasher| {
-        let mut bytes = [0; STAMP_BYTES];
-        hasher.finalize_xof().fill(&mut bytes);
-        bytes
-    };
-    Ok(TreeStamp { identity: digest(hashes.identity), looks: digest(hashes.looks) })
+    Ok(hashes.finish())
 }
 
-fn stamp_directory(
-    tree: &Tree,
-    path: EntryPath<'_>,
-    hashes: &mut Hashes,
-    directories: &mut Vec<EntryPathBuf>,
-) -> Result<(), ScanError> {
+/// Returns what a directory looks like, and the directories in it.
+fn stamp_directory(tree: &Tree, path: EntryPath<'_>) -> Result<(TreeStamp, Vec<EntryPathBuf>), ScanError> {
     let failed = |source| ScanError::List { path: path.to_text(), source };
     let directory = tree.open_directory(path).map_err(failed)?;
+    let (mut hashes, mut directories) = (Hashes::default(), Vec::new());
     for name in names(&directory).map_err(|errno| failed(errno.into()))? {
         let child = path.child(&name).map_err(|source| ScanError::Path {
             directory: path.to_text(),
@@ -62,7 +63,7 @@ fn stamp_directory(
             directories.push(child);
         }
     }
-    Ok(())
+    Ok((hashes.finish(), directories))
 }
 
 /// Returns what is in a directory, sorted.
@@ -85,12 +86,22 @@ fn is_directory(status: &Statx) -> bool {
     FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory
 }
 
+#[derive(Default)]
 struct Hashes {
     identity: blake3::Hasher,
     looks: blake3::Hasher,
 }
 
 impl Hashes {
+    fn finish(&self) -> TreeStamp {
+        let digest = |hasher: &blake3::Hasher| {
+            let mut bytes = [0; STAMP_BYTES];
+            hasher.finalize_xof().fill(&mut bytes);
+            bytes
+        };
+        TreeStamp { identity: digest(&self.identity), looks: digest(&self.looks) }
+    }
+
     fn add(&mut self, path: &[u8], status: &Statx) {
         let mut bytes = Vec::with_capacity(path.len() + 80);
         bytes.extend_from_slice(&(path.len() as u64).to_le_bytes());
