@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use frontend::diagnostic::Diagnostic;
 use oci::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +127,9 @@ pub struct Warning {
     pub url: String,
     /// The place in a file.
     pub excerpt: Option<Excerpt>,
+    /// What was found in the Dockerfile, where that is what it is about; the history of builds does not keep it.
+    #[serde(skip)]
+    pub diagnostic: Option<Diagnostic>,
 }
 
 /// What a step's command used, in all of its attempts.

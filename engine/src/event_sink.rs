@@ -48,7 +48,7 @@ impl EventSink {
                 Event::Progress(StepProgress { step, id, current_bytes, total_bytes, started: at, completed, at })
             }
             Report::Warning { step, short, detail } => {
-                Event::Warning(Warning { step, short, detail, url: String::new(), excerpt: None })
+                Event::Warning(Warning { step, short, detail, url: String::new(), excerpt: None, diagnostic: None })
             }
             Report::Usage { step, usage } => Event::Usage(step_usage(step, &usage)),
             Report::Internal { step, name, is_done: false } => {

@@ -58,6 +58,14 @@ impl Exec {
         }
         keyed
     }
+
+    /// Tells whether [`Exec::keyed`] would leave out nothing, without making it.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.proxy_env.is_empty()
+            && self.limits.is_default()
+            && self.extra_hosts.is_empty()
+            && self.mounts.iter().all(|mount| !matches!(mount.kind, MountKind::Cache(_)))
+    }
 }
 
 /// A name in `/etc/hosts`.

@@ -146,7 +146,8 @@ impl Graph {
         if let Some(input) = unknown {
             return Err(GraphError::UnknownVertex { name: hints.name, input, vertex: inputs[input].edge.vertex });
         }
-        let digest = self.vertex_digest(&op, &inputs);
+        let own_digest = op.digest();
+        let digest = self.vertex_digest(&own_digest, &inputs);
         if let Some(existing) = self.by_digest.get(&digest) {
             self.dag[existing.node()].hints.ignore_cache |= hints.ignore_cache;
             return Ok(*existing);
@@ -155,7 +156,7 @@ impl Graph {
             return Err(GraphError::TooManyVertices);
         }
         let sources: Vec<VertexId> = inputs.iter().map(|input| input.edge.vertex).collect();
-        let key_digest = op.key_digest();
+        let key_digest = if op.is_keyed() { own_digest } else { op.key_digest() };
         let node = self.dag.add_node(Vertex { op, inputs, hints, key_digest, digest });
         for (place, source) in sources.into_iter().enumerate() {
             self.dag.add_edge(source.node(), node, place);
@@ -165,10 +166,10 @@ impl Graph {
         Ok(id)
     }
 
-    fn vertex_digest(&self, op: &Op, inputs: &[Input]) -> Digest {
+    fn vertex_digest(&self, op: &Digest, inputs: &[Input]) -> Digest {
         let mut hasher = Hasher::new();
         hasher.field(b"kiln.vertex.1");
-        hasher.field(op.digest().as_bytes());
+        hasher.field(op.as_bytes());
         for input in inputs {
             hasher.field(self[input.edge.vertex].digest.as_bytes());
             hasher.field(&input.edge.output.to_le_bytes());

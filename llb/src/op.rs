@@ -37,6 +37,11 @@ impl Op {
         }
     }
 
+    /// Tells whether keys see all of the operation, so that the two digests are one.
+    pub(crate) fn is_keyed(&self) -> bool {
+        !matches!(self, Self::Exec(exec) if !exec.is_keyed())
+    }
+
     /// Returns the source where this is one.
     pub fn as_source(&self) -> Option<&Source> {
         match self {

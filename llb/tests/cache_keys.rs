@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use llb::{
-    CacheMount, CacheSharing, Copy, Exec, ExtraHost, FileAction, GitSource, HttpSource, ImageOrigin, ImageSource,
-    InlineFile, Limits, LocalSource, MakeDir, Mount, MountKind, NetworkMode, Op, SecretMount, SecurityMode, Source,
-    SshMount, Ulimit, Unpack,
+    CacheMount, CacheSharing, Copy, Exec, ExtraHost, FileAction, GitSource, Graph, Hints, HttpSource, ImageOrigin,
+    ImageSource, InlineFile, Limits, LocalSource, MakeDir, Mount, MountKind, NetworkMode, Op, SecretMount,
+    SecurityMode, Source, SshMount, Ulimit, Unpack,
 };
 use oci::{Digest, Platform};
 use serde_json::Value;
@@ -149,5 +149,24 @@ fn a_field_that_is_in_no_key_does_not_change_the_key_digest() {
             other => other.clone(),
         };
         assert_eq!(op.key_digest(), keyed.digest());
+    }
+}
+
+#[test]
+fn the_key_digest_of_a_vertex_is_that_of_its_operation() {
+    let all = operations();
+    let Some(Op::Exec(full)) = all.iter().find(|op| matches!(op, Op::Exec(_))).cloned() else { unreachable!() };
+    let keyed = Exec { mounts: Vec::new(), extra_hosts: Vec::new(), ..full.keyed() };
+    let each_alone = [
+        keyed.clone(),
+        Exec { proxy_env: full.proxy_env.clone(), ..keyed.clone() },
+        Exec { limits: full.limits.clone(), ..keyed.clone() },
+        Exec { extra_hosts: full.extra_hosts.clone(), ..keyed.clone() },
+        Exec { mounts: full.mounts.clone(), ..keyed },
+    ];
+    for op in all.into_iter().chain(each_alone.map(|exec| Op::Exec(Box::new(exec)))) {
+        let mut graph = Graph::new();
+        let id = graph.add(op, Vec::new(), Hints::default()).unwrap();
+        assert_eq!(graph[id].key_digest, graph[id].op.key_digest());
     }
 }

@@ -12,7 +12,7 @@ use engine::build::{
     BuildOutcome, BuildRequest, ContextSource, DockerfileSource, Received, StepForecast, Strictness, Verdict,
     parse_git_context,
 };
-use engine::event::{Excerpt, StepReason, Warning};
+use engine::event::{StepReason, Warning};
 use engine::export::{Annotation, Destination, Output, PushOutput, StoreOutput, parse_annotations};
 use serde_json::{Value, json};
 
@@ -93,13 +93,15 @@ fn document(built: &Result<BuildOutcome, engine::Error>, warnings: &[Warning]) -
         Ok(outcome) => (outcome.images.as_slice(), calls::diagnostics(&outcome.findings)),
         Err(engine::Error::Dockerfile { findings }) => (&[][..], calls::diagnostics(findings)),
         Err(error) => {
-            let lines =
-                |excerpt: Option<&Excerpt>| excerpt.map(|it| json!({ "start": it.marked_start, "end": it.marked_end }));
-            let warning = |warning: &Warning| json!({ "severity": "warning", "message": warning.short, "lines": lines(warning.excerpt.as_ref()) });
+            let lines = error.excerpt().map(|it| json!({ "start": it.marked_start, "end": it.marked_end }));
+            let warning = |warning: &Warning| match &warning.diagnostic {
+                Some(diagnostic) => json!(diagnostic),
+                None => json!({ "severity": "warning", "message": warning.short }),
+            };
             let failure = json!({
                 "severity": "error",
                 "message": engine::chain(error),
-                "lines": lines(error.excerpt()),
+                "lines": lines,
                 "hint": error.hint(),
             });
             (&[][..], warnings.iter().map(warning).chain([failure]).collect())

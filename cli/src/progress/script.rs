@@ -128,7 +128,14 @@ fn warning(step: Digest, short: String) -> Warning {
         marked_end: 2,
         part: None,
     };
-    Warning { step, short, detail: "Why.".to_owned(), url: "https://example.com".to_owned(), excerpt: Some(excerpt) }
+    Warning {
+        step,
+        short,
+        detail: "Why.".to_owned(),
+        url: "https://example.com".to_owned(),
+        excerpt: Some(excerpt),
+        diagnostic: None,
+    }
 }
 
 fn finished(id: Digest, step: &str, rest: &str, at: Timestamp) -> StepFinished {

@@ -73,6 +73,7 @@ mod tests {
                 marked_end: 2,
                 part: None,
             }),
+            diagnostic: None,
         }
     }
 

@@ -436,11 +436,11 @@ fn the_document_of_a_build_that_a_step_failed_has_the_warnings_too() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| format!("{} {} {}", it["severity"], it["lines"]["start"], it["message"]))
+        .map(|it| format!("{} {} {} {}", it["severity"], it["rule"], it["lines"]["start"], it["message"]))
         .collect();
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].starts_with("\"warning\" 2 \"MaintainerDeprecated: Maintainer instruction is"), "{found:?}");
-    assert!(found[1].starts_with("\"error\" 3 ") && found[1].contains("exit code: 3"), "{found:?}");
+    assert!(found[0].starts_with("\"warning\" \"MaintainerDeprecated\" 2 \"Maintainer instruction is"), "{found:?}");
+    assert!(found[1].starts_with("\"error\" null 3 ") && found[1].contains("exit code: 3"), "{found:?}");
 }
 
 /// What a hostile Dockerfile may take: processor time in seconds and data in KiB, enforced by the kernel; far above what it takes, even without optimisation.

@@ -115,7 +115,7 @@ pub(crate) fn cache_trouble(events: &EventSink, trouble: &StoreError) {
     let short = format!("the build cache cannot be used: {}", chain(trouble));
     let step = Digest::of(b"[internal] build cache");
     let (detail, url) = ("steps may run although they ran before".to_owned(), String::new());
-    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
+    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None, diagnostic: None }));
 }
 
 /// Says that something of the steps' network may be left.
@@ -123,7 +123,7 @@ pub(crate) fn network_trouble(events: &EventSink, trouble: &(dyn std::error::Err
     let short = format!("the network of the steps was not taken down as it should be: {}", chain(trouble));
     let step = Digest::of(b"[internal] network");
     let (detail, url) = ("the next build that needs a network tries again".to_owned(), String::new());
-    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
+    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None, diagnostic: None }));
 }
 
 /// Says that something is not what it was, and that it is made or fetched again.
@@ -132,12 +132,12 @@ pub(crate) fn damage_trouble(events: &EventSink, found: &Error) {
     let short = format!("{found}: it is made or fetched again");
     let step = Digest::of(b"[internal] store");
     let (detail, url) = ("`kiln system check` looks whether anything else is damaged".to_owned(), String::new());
-    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None }));
+    events.send(Event::Warning(Warning { step, short, detail, url, excerpt: None, diagnostic: None }));
 }
 
 /// Says that a build is not in the history, or not all of it.
 pub(crate) fn history_trouble(events: &EventSink, trouble: &Error) {
     let step = Digest::of(b"[internal] build history");
     let (detail, url) = ("`kiln builds` does not know all of this build".to_owned(), String::new());
-    events.send(Event::Warning(Warning { step, short: chain(trouble), detail, url, excerpt: None }));
+    events.send(Event::Warning(Warning { step, short: chain(trouble), detail, url, excerpt: None, diagnostic: None }));
 }

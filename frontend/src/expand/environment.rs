@@ -57,7 +57,7 @@ impl Environment {
 
     /// Returns the entries in the form `KEY=value`, in order.
     pub fn to_entries(&self) -> Vec<String> {
-        self.entries.values().map(|(key, value)| format!("{key}={value}")).collect()
+        self.entries.values().map(|(key, value)| [key, "=", value].concat()).collect()
     }
 
     /// Returns how many bytes names and values have together.

@@ -14,8 +14,6 @@ const WORD_CHARS_SHOWN_MAX: usize = 1_000;
 pub struct Expanded {
     /// The text.
     pub text: String,
-    /// The text split at blanks that no quote protects.
-    pub words: Vec<String>,
     /// The variables that were asked for and are set, each once, in order.
     pub used: Vec<String>,
     /// The variables that were asked for and are not set, each once, in order.
@@ -105,14 +103,30 @@ pub(crate) fn expand_metered(
     environment: &Environment,
     meter: &Meter,
 ) -> Result<Expanded, ExpandError> {
-    let mut evaluation = Evaluation {
-        style,
-        environment,
-        meter,
-        end: word.len(),
-        words: Words::default(),
-        expanded: Expanded::default(),
-    };
+    evaluate(word, style, environment, meter, None).map(|(expanded, _)| expanded)
+}
+
+/// Substitutes the variables of a text, counts what that costs, and splits the result at blanks that no quote protects.
+pub(crate) fn split_metered(
+    text: &str,
+    style: Style,
+    environment: &Environment,
+    meter: &Meter,
+) -> Result<Vec<String>, ExpandError> {
+    let (_, words) = evaluate(text, style, environment, meter, Some(Words::default()))?;
+    Ok(words.map(Words::finish).unwrap_or_default())
+}
+
+/// Substitutes variables; adds the text to `words` where there are any.
+fn evaluate(
+    word: &str,
+    style: Style,
+    environment: &Environment,
+    meter: &Meter,
+    words: Option<Words>,
+) -> Result<(Expanded, Option<Words>), ExpandError> {
+    let mut evaluation =
+        Evaluation { style, environment, meter, end: word.len(), words, expanded: Expanded::default() };
     let outcome = if word.contains(['$', '\'', '"', '\\', '`']) {
         let rule = match style.quotes {
             Quotes::Plain => Rule::body,
@@ -120,12 +134,12 @@ pub(crate) fn expand_metered(
         };
         evaluation.top(token(rule, word)).map_err(|fault| fault.problem)
     } else {
-        evaluation.words.add_text(word);
+        evaluation.words.iter_mut().for_each(|words| words.add_text(word));
         Ok(word.to_owned())
     };
     let text = outcome.and_then(|text| meter.expanded(text.len()).map(|()| text));
     match text {
-        Ok(text) => Ok(Expanded { text, words: evaluation.words.finish(), ..evaluation.expanded }),
+        Ok(text) => Ok((Expanded { text, ..evaluation.expanded }, evaluation.words)),
         Err(problem) => Err(ExpandError { word: word.to_owned(), problem }),
     }
 }
@@ -142,7 +156,8 @@ struct Evaluation<'a> {
     meter: &'a Meter,
     /// The length of the whole word.
     end: usize,
-    words: Words,
+    /// Where words are asked for.
+    words: Option<Words>,
     expanded: Expanded,
 }
 
@@ -153,9 +168,11 @@ impl<'a> Evaluation<'a> {
             let rule = part.as_rule();
             let escape_kept = self.style.escapes == Escapes::Keep;
             let added = self.part(part, escape_kept)?;
-            match rule {
-                Rule::plain | Rule::substitution => self.words.add_text(&added),
-                _ => self.words.add_protected(&added),
+            if let Some(words) = &mut self.words {
+                match rule {
+                    Rule::plain | Rule::substitution => words.add_text(&added),
+                    _ => words.add_protected(&added),
+                }
             }
             text.push_str(&added);
             Meter::bounded(text.len()).map_err(|problem| Fault { problem, at: self.end })?;

@@ -10,7 +10,7 @@ mod pattern;
 pub use environment::Environment;
 pub use evaluate::{ExpandError, Expanded, Problem};
 
-pub(crate) use evaluate::expand_metered;
+pub(crate) use evaluate::{expand_metered, split_metered};
 pub(crate) use meter::{Meter, Required};
 
 use crate::syntax::Escape;
@@ -67,7 +67,7 @@ pub fn expand(word: &str, style: Style, environment: &Environment) -> Result<Exp
 
 /// Substitutes the variables of a text and splits the result at blanks; what quotes protect is not split.
 pub fn split(text: &str, style: Style, environment: &Environment) -> Result<Vec<String>, ExpandError> {
-    expand(text, style, environment).map(|expanded| expanded.words)
+    split_metered(text, style, environment, &Meter::default())
 }
 
 #[cfg(test)]

@@ -107,13 +107,13 @@ impl<'a> Written<'a> {
 
     /// Returns the arguments as an array of strings if they are one, else those between blanks.
     pub(crate) fn list(&self) -> Result<List, Refusal> {
-        let arguments = self.arguments();
-        match json(&arguments.text) {
+        match json(self.arguments_text()) {
             Json::Strings(list) => {
-                let words = list.into_iter().map(|text| Word { text, span: arguments.span }).collect();
+                let span = self.arguments().span;
+                let words = list.into_iter().map(|text| Word { text, span }).collect();
                 Ok(List { words, is_json: true })
             }
-            Json::NotStrings => Err(Refusal::at(InstructionError::NotStrings, arguments.span)),
+            Json::NotStrings => Err(Refusal::at(InstructionError::NotStrings, self.arguments().span)),
             Json::Not => Ok(List { words: self.fields(), is_json: false }),
         }
     }

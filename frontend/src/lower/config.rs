@@ -134,13 +134,9 @@ impl Pass<'_, '_> {
     pub(super) fn expose(&mut self, built: &mut Built, at: At<'_>, words: &[Word]) -> Result<(), Fault> {
         let mut ports = Vec::new();
         for word in words {
-            let expanded = crate::expand::expand_metered(
-                &word.text,
-                self.session.style(),
-                &built.environment,
-                &self.session.meter,
-            );
-            for raw in expanded.map_err(|error| Fault::at(error, word.span))?.words {
+            let (style, environment) = (self.session.style(), &built.environment);
+            let words = crate::expand::split_metered(&word.text, style, environment, &self.session.meter);
+            for raw in words.map_err(|error| Fault::at(error, word.span))? {
                 let port = Port::parse(&raw)
                     .map_err(|source| Fault::at(LowerProblem::Port { raw: go::quote(&raw), source }, word.span))?;
                 self.report_port(at, &port, &raw, word.span);

@@ -65,6 +65,9 @@ pub(crate) fn marks_of_line(line: &str) -> Result<Vec<HeredocMark>, Problem> {
 
 /// Reads a word as the mark of a heredoc; `Ok(None)` means that it is none.
 pub(crate) fn parse_mark(word: &str) -> Result<Option<HeredocMark>, Problem> {
+    if !word.contains("<<") {
+        return Ok(None);
+    }
     let Some(mark) = try_token(Rule::heredoc, word) else { return Ok(None) };
     let (mut strip_tabs, mut rest) = (false, "");
     for part in mark.into_inner() {
