@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use engine::Engine;
 use engine::export::{BundleKind, Destination};
 use engine::image::{BundlePlace, ImportRequest, PullRequest, SaveRequest};
-use engine::{Engine, EventSink};
 use oci::Platform;
 
 use super::watch::watch;
-use super::{async_runtime, print, warnings};
+use super::{async_runtime, print, warn, warnings};
 use crate::args::{Cli, ImportArgs, LoadArgs, PullArgs, PushArgs, SaveArgs};
 use crate::interrupt::with_cancel;
 use crate::progress::open_download;
@@ -47,7 +47,8 @@ pub(super) fn pull_image(
         (None, None) => String::new(),
     };
     say(&format!("{version}: Pulling from {}\n", reference.repository()))?;
-    let (pulled, _) = watch(open_download(), async |events, cancel| engine.pull(request, events, cancel).await)?;
+    let (pulled, told) = watch(open_download(), async |events, cancel| engine.pull(request, events, cancel).await)?;
+    told.warnings.iter().for_each(warn);
     let pulled = pulled?;
     let status = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
     say(&format!("Digest: {}\nStatus: {status} {}\n", pulled.digest, reference.familiar()))
@@ -62,7 +63,8 @@ pub(super) fn push(cli: &Cli, args: &PushArgs) -> anyhow::Result<ExitCode> {
     if !args.quiet {
         print(&format!("The push refers to repository [{}/{}]\n", name.registry(), name.repository()))?;
     }
-    let (pushed, _) = watch(open_download(), async |events, cancel| engine.push_name(&name, events, cancel).await)?;
+    let (pushed, told) = watch(open_download(), async |events, cancel| engine.push_name(&name, events, cancel).await)?;
+    told.warnings.iter().for_each(warn);
     let pushed = pushed?;
     if args.quiet {
         print(&format!("{name}\n"))?;
@@ -92,7 +94,7 @@ pub(super) fn load(cli: &Cli, args: &LoadArgs) -> anyhow::Result<ExitCode> {
         None => BundlePlace::Stdin,
     };
     let engine = settings::open_engine(cli, None)?;
-    let events = EventSink::new(|_| {});
+    let events = warnings();
     let loaded =
         async_runtime()?.block_on(with_cancel(async |cancel| engine.load(&place, &events, cancel).await))??;
     for image in loaded {

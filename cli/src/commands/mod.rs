@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use engine::EventSink;
-use engine::event::Event;
+use engine::event::{Event, Warning};
 
 use crate::args::{BuilderCommand, Cli, Command, ContainerCommand, ImageCommand, SystemCommand};
 
@@ -66,10 +66,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 fn warnings() -> EventSink {
     EventSink::new(|event| {
         if let Event::Warning(warning) = event {
-            // Nobody is there to read it: then nothing is lost.
-            let _ = io::stderr().write_all(format!("warning: {}\n", warning.short).as_bytes());
+            warn(&warning);
         }
     })
+}
+
+fn warn(warning: &Warning) {
+    // Nobody is there to read it: then nothing is lost.
+    let _ = io::stderr().write_all(format!("warning: {}\n", warning.short).as_bytes());
 }
 
 /// Returns a runtime for one use case: everything waits on one thread, and what blocks has threads of its own.

@@ -232,6 +232,39 @@ fn a_blob_with_one_changed_byte_is_not_what_is_saved() {
 }
 
 #[test]
+fn an_image_with_one_changed_byte_is_not_pushed() {
+    let (world, registry) = (World::new(), Registry::start());
+    let name = format!("{}/app:1", registry.host());
+    world.write("ctx/Dockerfile", DOCKERFILE);
+    world.build(&["-t", &name, "ctx"]);
+    let layer = layer_with(&world, "two");
+    flip_byte(&layer.join("fs/two"), 0);
+    let refused = world.kiln(&["push", &name]);
+    let named = format!("layer {} is damaged: `/two` has another content than it had", id(&layer));
+    assert!(refused.code == 1 && refused.stderr.contains(&named), "{}", refused.stderr);
+    assert_eq!(registry.log(), "", "nothing goes out before all of it is known to be whole");
+    let refused = world.kiln(&["build", "-o", "type=registry,rewrite-timestamp=true", "-t", &name, "ctx"]);
+    assert!(refused.code == 0 && refused.stderr.contains("RUN cat /one > /two\n"), "{}", refused.stderr);
+    assert_eq!(World::empty().ok(&["run", "--rm", &name, "cat", "/two"]), "one\n");
+}
+
+#[test]
+fn what_was_pulled_and_has_one_changed_byte_is_fetched_again_to_be_pushed() {
+    let (world, _registry, name) = pulled();
+    let other = Registry::start();
+    let copy = format!("{}/copy:1", other.host());
+    world.ok(&["tag", &name, &copy]);
+    let blob = files(&world.store().join("blobs/sha256")).remove(0);
+    flip_byte(&blob, 20);
+    let pushed = world.kiln(&["push", &copy]);
+    let named = format!("blob sha256:{} is damaged", blob.file_name().unwrap().to_str().unwrap());
+    assert!(pushed.code == 0 && pushed.stderr.contains(&named), "{}", pushed.stderr);
+    let there = World::empty();
+    there.ok(&["pull", &copy]);
+    assert_eq!(there.ok(&["system", "check"]), "Checked 1 layers and 1 blobs: 0 damaged\n");
+}
+
+#[test]
 fn an_index_with_one_changed_byte_is_not_mounted() {
     let world = World::new();
     let index = files(&world.store().join("layers")).into_iter().find(|path| path.ends_with("index")).unwrap();

@@ -162,9 +162,19 @@ impl Fixture {
         }
     }
 
-    /// Removes the containers that were killed, as a user does; `World` looks that nothing else is left.
+    /// Removes the containers that were killed, as a user does, and saves once more; `World` looks that nothing else is left.
+    #[track_caller]
     fn tidy_up(&self) {
         self.world.ok(&["system", "prune", "-f"]);
+        self.world.ok(&["save", "-o", "saved.tar", "busybox"]);
+        assert_eq!(self.drafts_of_exports(), [""; 0]);
+    }
+
+    /// Returns the names of what was being written where users see it.
+    fn drafts_of_exports(&self) -> Vec<String> {
+        let there = std::fs::read_dir(self.world.path("")).unwrap();
+        let names = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".tmp")).collect()
     }
 }
 
@@ -238,7 +248,26 @@ fn an_import_may_fail_and_die_at_every_point() {
 
 #[test]
 fn a_saving_may_fail_and_die_at_every_point() {
-    check(Subject::Save, &["export.write", "export.rename"]);
+    check(Subject::Save, &["export.write", "export.rename", "export.linked"]);
+}
+
+#[test]
+fn a_saving_that_is_killed_leaves_nothing_beside_its_target() {
+    let mut fixture = Fixture::new();
+    for (point, left) in
+        [("export.write", vec![]), ("export.rename", vec![]), ("export.linked", vec![".saved.tar.kiln.tmp"])]
+    {
+        let args = fixture.prepare(Subject::Save);
+        let ended = fixture.run(&args, &format!("die:{point}"));
+        assert_eq!(Ended::of(&ended).code, -1, "{point}");
+        assert_eq!(fixture.world.read("saved.tar"), SAVED_BEFORE, "{point}");
+        assert_eq!(fixture.drafts_of_exports(), left, "{point}");
+        fixture.tidy_up();
+        // Where nothing is in its place, there is no name for between.
+        std::fs::remove_file(fixture.world.path("saved.tar")).unwrap();
+        fixture.run(&args, &format!("die:{point}"));
+        assert_eq!(fixture.drafts_of_exports(), [""; 0], "{point}");
+    }
 }
 
 /// How many places each of the tests below takes; there are four of them.

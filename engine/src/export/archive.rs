@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use layer::tar::{TarOptions, Writer};
 use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
 
+use super::draft::FileDraft;
 use crate::Error;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -30,16 +31,16 @@ pub(crate) enum Sink {
     Tar {
         /// Boxed, since a tar's writer is large.
         writer: Box<Writer<Box<dyn Write + Send>>>,
-        /// Where a half-written file is put in its place; `None` on standard output.
-        target: Option<(PathBuf, PathBuf)>,
+        /// The file, which is put in its place at the end; `None` of standard output, a device or a pipe.
+        draft: Option<FileDraft>,
     },
 }
 
 impl Sink {
     pub(crate) fn open(destination: &Destination) -> Result<Self, Error> {
-        let tar = |out: Box<dyn Write + Send>, target| {
+        let tar = |out: Box<dyn Write + Send>, draft| {
             let out: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(BUFFER_BYTES, out));
-            Self::Tar { writer: Box::new(Writer::new(out, TarOptions::FILE_SYSTEM)), target }
+            Self::Tar { writer: Box::new(Writer::new(out, TarOptions::FILE_SYSTEM)), draft }
         };
         match destination {
             Destination::Directory(path) => {
@@ -48,8 +49,8 @@ impl Sink {
             }
             Destination::Stdout => Ok(tar(Box::new(io::stdout()), None)),
             Destination::File(path) => {
-                let (file, target) = open_file(path)?;
-                Ok(tar(Box::new(file), target))
+                let (file, draft) = open_file(path)?;
+                Ok(tar(Box::new(file), draft))
             }
         }
     }
@@ -91,10 +92,9 @@ impl Sink {
         match self {
             Self::Directory(root) => {
                 let path = root.join(path);
-                let draft = path.with_extension("tmp");
-                let written = File::create(&draft).and_then(|mut file| io::copy(content, &mut file));
-                written.map_err(Error::file("write", &path))?;
-                fs::rename(&draft, &path).map_err(Error::file("write", &path))
+                let draft = FileDraft::create(&path)?;
+                io::copy(content, &mut draft.writer()?).map_err(Error::file("write", &path))?;
+                draft.commit()
             }
             Self::Tar { writer, .. } => {
                 let path = EntryPathBuf::clean(path.as_bytes());
@@ -105,41 +105,26 @@ impl Sink {
         }
     }
 
-    /// Ends the export, and puts a tar in its place.
+    /// Ends the export, and puts a tar in its place. What is dropped before leaves nothing of a tar.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        let Self::Tar { writer, mut target } = self else { return Ok(()) };
-        let path = target.as_ref().map_or_else(|| PathBuf::from("-"), |(_, path)| path.clone());
-        let failed = |source| Error::file::<io::Error>("write", &path)(source);
+        let Self::Tar { writer, draft } = self else { return Ok(()) };
+        let path = draft.as_ref().map_or(Path::new("-"), FileDraft::target);
+        let failed = |source| Error::file::<io::Error>("write", path)(source);
         let mut out = writer.finish().map_err(|error| failed(io::Error::other(error)))?;
         out.flush().map_err(failed)?;
         drop(out);
-        if let Some((draft, path)) = target.take() {
-            store::fault::point("export.rename").map_err(Error::file("create", &path))?;
-            fs::rename(&draft, &path).map_err(Error::file("create", &path))?;
-        }
-        Ok(())
-    }
-
-    /// Gives the export up; what was written of a tar goes away.
-    pub(crate) fn abandon(self) {
-        if let Self::Tar { target: Some((draft, _)), .. } = self {
-            // What went wrong before is what the user hears of.
-            let _ = fs::remove_file(draft);
-        }
+        draft.map_or(Ok(()), FileDraft::commit)
     }
 }
 
-/// Opens a file to be written. A file of this name stays whole until the new one is: then what is at the first path goes to the second. A device or a pipe is written to as it is.
-pub(crate) fn open_file(path: &Path) -> Result<(File, Option<(PathBuf, PathBuf)>), Error> {
+/// Opens a file to be written. A file of this name stays whole until the new one is, and is committed. A device or a pipe is written to as it is.
+pub(crate) fn open_file(path: &Path) -> Result<(File, Option<FileDraft>), Error> {
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         let file = File::options().write(true).open(path).map_err(Error::file("open", path))?;
         return Ok((file, None));
     }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.tmp", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let file = File::create(&draft).map_err(Error::file("create", path))?;
-    Ok((file, Some((draft, path.to_owned()))))
+    let draft = FileDraft::create(path)?;
+    Ok((draft.writer()?, Some(draft)))
 }
 
 fn append(

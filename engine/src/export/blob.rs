@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
-use layer::audit::Damage;
+use layer::audit::{Damage, audit};
 use layer::compress::{self, Codec, CompressError};
 use layer::compression::Decoder;
 use layer::tar::{TarOptions, export_layer};
@@ -181,6 +181,8 @@ pub(crate) fn rewritten_blob(
     let opened = store.layer(record.clone())?.open()?;
     let options = TarOptions { mtime_seconds_max: Some(latest.unix_seconds()), ..TarOptions::LAYER };
     let (id, mut diff_id) = (record.id, record.content);
+    // Its tar has a new digest, which tells nothing of what is in it.
+    audit(&opened).map_err(|source| StoreError::LayerDamaged { id, source })?;
     let blob = write_blob(store, compression, |out| {
         let exported = export_layer(&opened, options, out).map_err(|source| Error::Export { id, source })?;
         diff_id = exported.digest;

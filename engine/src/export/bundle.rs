@@ -87,13 +87,9 @@ pub(crate) fn write_bundle(
 ) -> Result<Vec<Descriptor>, Error> {
     let mut writer = BundleWriter::new(store, (output, latest), cancel)?;
     let written = bundle.iter().map(|image| writer.image(image)).collect::<Result<Vec<_>, Error>>();
-    match written.and_then(|descriptors| writer.indexes().map(|()| descriptors)) {
-        Ok(descriptors) => writer.sink.finish().map(|()| descriptors),
-        Err(error) => {
-            writer.sink.abandon();
-            Err(error)
-        }
-    }
+    let descriptors = written?;
+    writer.indexes()?;
+    writer.sink.finish().map(|()| descriptors)
 }
 
 struct BundleWriter<'a> {

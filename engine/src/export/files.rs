@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ExportRequest;
 use super::archive::{Destination, open_file};
+use super::draft::FileDraft;
 use super::output::FilesOutput;
 use crate::{Engine, Error};
 
@@ -70,18 +71,10 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
         |path: &Path, error: layer::tar::ExportError| Error::file::<io::Error>("write", path)(io::Error::other(error));
     match destination {
         Destination::File(path) => {
-            let (file, target) = open_file(path)?;
+            let (file, draft) = open_file(path)?;
             let written = export_stacks(&stacks, TarOptions::FILE_SYSTEM, BufWriter::new(file));
-            match (written, target) {
-                (Ok(_), Some((draft, path))) => fs::rename(draft, &path).map_err(Error::file("create", &path))?,
-                (Ok(_), None) => {}
-                (Err(error), target) => {
-                    // What went wrong first is what the user hears of.
-                    let _ = target.map(|(draft, _)| fs::remove_file(draft));
-                    return Err(failed(path, error));
-                }
-            }
-            Ok(())
+            written.map_err(|error| failed(path, error))?;
+            draft.map_or(Ok(()), FileDraft::commit)
         }
         _ => {
             let out = BufWriter::new(io::stdout().lock());

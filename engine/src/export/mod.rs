@@ -4,6 +4,7 @@ mod annotation;
 mod archive;
 mod blob;
 mod bundle;
+mod draft;
 mod files;
 mod output;
 mod push;

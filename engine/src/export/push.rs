@@ -8,13 +8,13 @@ use std::sync::Arc;
 use oci::{Descriptor, Index, Manifest, Reference, media_type};
 use registry::{BlobSource, Client};
 use serde::de::DeserializeOwned;
-use store::ImageRecord;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::Destination;
 use super::output::{BundleKind, BundleOutput, PushOutput, StoreOutput};
 use super::{ExportRequest, own_names};
+use crate::check::DAMAGES_MAX;
 use crate::event_sink::{EventSink, OwnStep};
 use crate::{Engine, Error};
 
@@ -44,6 +44,8 @@ impl BlobSource for BlobFile {
 
 impl Engine {
     /// Pushes what the store has under a name, for all of its platforms, and returns the descriptor of what the name then leads to at its registry.
+    ///
+    /// Nothing goes out before all of it was read and is what was recorded. Layers that are damaged are fetched again, where they can be.
     pub async fn push_name(
         &self,
         name: &Reference,
@@ -51,24 +53,38 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Descriptor, Error> {
         let _epoch = self.store.hold_epoch()?;
-        let images = self.images_of_name(name)?;
-        if images.is_empty() {
+        if self.images_of_name(name)?.is_empty() {
             return Err(Error::NoSuchImage { name: name.familiar() });
         }
         let step = events.step(format!("pushing {name}"));
-        let pushed = self.push_images(images, name, (&step, events), cancel).await;
+        let pushed = self.push_whole(name, (&step, events), cancel).await;
         step.end(pushed)
+    }
+
+    async fn push_whole(
+        &self,
+        name: &Reference,
+        step: (&OwnStep, &EventSink),
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Error> {
+        for _ in 0..DAMAGES_MAX {
+            match self.push_images(name, step, cancel).await {
+                Err(error) if self.mend(&error, step.1)? => {}
+                pushed => return pushed,
+            }
+        }
+        self.push_images(name, step, cancel).await
     }
 
     async fn push_images(
         &self,
-        images: Vec<ImageRecord>,
         name: &Reference,
         (step, events): (&OwnStep, &EventSink),
         cancel: &CancellationToken,
     ) -> Result<Descriptor, Error> {
-        let mut complete = Vec::with_capacity(images.len());
-        for image in images {
+        let mut complete = Vec::new();
+        // Anew each time: what was forgotten since is fetched.
+        for image in self.images_of_name(name)? {
             complete.push(self.complete(image, step.digest(), events, cancel).await?);
         }
         let tags = std::slice::from_ref(name);
