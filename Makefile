@@ -49,6 +49,7 @@ test: compiler roots
 bench: $(KILN) roots
 	fixtures/packages.sh hyperfine e2fsprogs
 	fixtures/bench.sh $(KILN) $(ROOTS)
+	cargo bench --package frontend
 	cargo bench --package solver
 	fixtures/bench-files.sh $(KILN) $(ROOTS)
 

@@ -129,7 +129,7 @@ pub struct Warning {
     pub excerpt: Option<Excerpt>,
     /// What was found in the Dockerfile, where that is what it is about; the history of builds does not keep it.
     #[serde(skip)]
-    pub diagnostic: Option<Diagnostic>,
+    pub diagnostic: Option<Box<Diagnostic>>,
 }
 
 /// What a step's command used, in all of its attempts.

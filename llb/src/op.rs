@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use crate::{Exec, FileAction, Source};
 
+/// How long an operation usually is as JSON, at most.
+const USUAL_BYTES: usize = 2048;
+
 /// What a vertex does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,7 +25,8 @@ pub enum Op {
 impl Op {
     /// Returns the digest of the whole operation: two with the same one are the same step of a graph.
     pub fn digest(&self) -> Digest {
-        let json = serde_json::to_vec(self).expect("operations have string keys and no floats, so JSON cannot fail");
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, self).expect("operations have string keys and no floats, so JSON cannot fail");
         Digest::of(&json)
     }
 

@@ -129,7 +129,14 @@ impl Definition {
             short = format!("{short} (line {})", lines.start);
         }
         let excerpt = self.excerpt_around(warning);
-        Event::Warning(Warning { step: self.step, short, detail, url, excerpt, diagnostic: Some(warning.clone()) })
+        Event::Warning(Warning {
+            step: self.step,
+            short,
+            detail,
+            url,
+            excerpt,
+            diagnostic: Some(Box::new(warning.clone())),
+        })
     }
 
     /// Reads the ignore file for a directory: beside the Dockerfile if it has one of its own and the directory is the build context, else in the directory.

@@ -71,24 +71,25 @@ pub(super) fn own_hints(name: impl Into<String>) -> Hints {
 /// Returns an instruction as a step's name shows it: the keyword in upper case and the variables substituted; where that is not possible, as it is written.
 pub(super) fn instruction_text(code: &str, escape: Escape, environment: &Environment, meter: &Meter) -> String {
     let style = Style { escape, ..Style::default() };
-    uppercase_keyword(&substituted(code, style, environment, meter))
+    uppercase_keyword(substituted(code, style, environment, meter))
 }
 
 /// Returns a `RUN` as a step's name shows it: quotes stay, and so do variables that the builder does not know, since they are the shell's.
 pub(super) fn run_text(code: &str, escape: Escape, environment: &Environment, meter: &Meter) -> String {
     let style = Style { escape, quotes: Quotes::Keep, unset: Unset::Keep, ..Style::default() };
-    uppercase_keyword(&substituted(code, style, environment, meter))
+    uppercase_keyword(substituted(code, style, environment, meter))
 }
 
 fn substituted(code: &str, style: Style, environment: &Environment, meter: &Meter) -> String {
     expand_metered(code, style, environment, meter).map_or_else(|_| code.to_owned(), |expanded| expanded.text)
 }
 
-fn uppercase_keyword(text: &str) -> String {
-    match text.split_once(' ') {
-        Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
-        None => text.to_uppercase(),
+fn uppercase_keyword(text: String) -> String {
+    let (keyword, rest) = text.split_at(text.find(' ').unwrap_or(text.len()));
+    if keyword.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return text;
     }
+    [keyword.to_uppercase().as_str(), rest].concat()
 }
 
 /// Returns what a step that builds for another platform than it runs on is marked with: `->arm64`, or nothing.

@@ -47,21 +47,28 @@ pub(crate) enum Json {
 
 /// Reads keyword and flags of a line without blanks at its start.
 pub(crate) fn head(line: &str, escape: Escape) -> Head<'_> {
-    let whole = token(by_escape(escape, Rule::head_backslash, Rule::head_backtick), line);
-    let mut head = Head { keyword: "", flags: Vec::new(), arguments: whole.as_span().end() };
-    for found in whole.into_inner() {
-        match found.as_rule() {
-            Rule::keyword => head.keyword = found.as_str(),
-            Rule::flag => {
-                let (start, end) = (found.as_span().start(), found.as_span().end());
-                let mut text = String::new();
-                push_flag(&mut text, found);
-                head.flags.push(FlagWord { text, start, end });
-            }
-            _ => {}
-        }
+    let keyword = line.split(is_gap).next().unwrap_or_default();
+    let rest = line[keyword.len()..].trim_start_matches(is_gap).trim_start();
+    let mut head = Head { keyword, flags: Vec::new(), arguments: line.len() - rest.len() };
+    if rest.starts_with("--") {
+        let whole = token(by_escape(escape, Rule::flags_backslash, Rule::flags_backtick), rest);
+        let before = std::mem::replace(&mut head.arguments, line.len() - rest.len() + whole.as_span().end());
+        head.flags =
+            whole.into_inner().filter(|found| found.as_rule() == Rule::flag).map(|found| flag(found, before)).collect();
     }
     head
+}
+
+/// The blanks of ASCII, at which keyword and fields end.
+fn is_gap(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{b}'..='\r')
+}
+
+fn flag(found: Token<'_>, before: usize) -> FlagWord {
+    let (start, end) = (before + found.as_span().start(), before + found.as_span().end());
+    let mut text = String::new();
+    push_flag(&mut text, found);
+    FlagWord { text, start, end }
 }
 
 /// Adds what a flag says: quotes and escape characters are gone, what they protected stays.
@@ -76,15 +83,17 @@ fn push_flag(text: &mut String, part: Token<'_>) {
 
 /// Splits at blanks, without regard for quotes.
 pub(crate) fn fields(line: &str) -> Vec<Located<'_>> {
-    located(token(Rule::fields, line))
+    let mut end = 0;
+    let parts = line.split_inclusive(is_gap).map(|part| {
+        end += part.len();
+        Located { text: part.trim_end_matches(is_gap), start: end - part.len() }
+    });
+    parts.filter(|field| !field.text.is_empty()).collect()
 }
 
 /// Splits at blanks that are neither quoted nor escaped; quotes and escapes stay in the words.
 pub(crate) fn words(line: &str, escape: Escape) -> Vec<Located<'_>> {
-    located(token(by_escape(escape, Rule::words_backslash, Rule::words_backtick), line))
-}
-
-fn located(whole: Token<'_>) -> Vec<Located<'_>> {
+    let whole = token(by_escape(escape, Rule::words_backslash, Rule::words_backtick), line);
     whole.into_inner().map(|part| Located { text: part.as_str(), start: part.as_span().start() }).collect()
 }
 

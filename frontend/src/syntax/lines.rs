@@ -5,7 +5,7 @@ use super::grammar::{Rule, Token, by_escape, token};
 use crate::source::Span;
 
 /// What lies between one instruction and the next, and the next.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step<'a> {
     /// Comment lines and empty lines in front of the instruction, in order.
     pub(crate) between: Vec<Between>,
@@ -16,7 +16,7 @@ pub(crate) struct Step<'a> {
 }
 
 /// A line that belongs to no instruction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Between {
     /// Whether it is a comment; an empty line if not.
     pub(crate) comment: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Between {
 }
 
 /// The lines of one instruction as one line.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Joined<'a> {
     /// The parts in order, without what joins them.
     parts: Vec<Part<'a>>,
@@ -37,7 +37,7 @@ pub(crate) struct Joined<'a> {
     text: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part<'a> {
     text: &'a str,
     /// Where it begins in the file.
@@ -68,6 +68,26 @@ impl Joined<'_> {
 
 /// Reads one step from `offset`, which is the start of a line.
 pub(crate) fn step(text: &str, offset: usize, escape: Escape) -> Step<'_> {
+    match plain_line(&text[offset..], escape) {
+        Some(line) => step_of_line(line, offset),
+        None => step_by_grammar(text, offset, escape),
+    }
+}
+
+/// Returns the first line, with its break, where it is an instruction as a whole: most are, and the grammar need not be asked.
+fn plain_line(text: &str, escape: Escape) -> Option<&str> {
+    let line = text.split_inclusive('\n').next()?;
+    (line.starts_with(|c: char| c.is_ascii_alphabetic()) && !line.contains(escape.char())).then_some(line)
+}
+
+fn step_of_line(line: &str, offset: usize) -> Step<'_> {
+    let span = Span::new(offset, offset + line.len());
+    let part = Part { text: line.trim_end_matches('\n').trim_end_matches('\r'), begin: offset, before: 0 };
+    let joined = Joined { parts: vec![part], span, hollow: false, text: None };
+    Step { between: Vec::new(), instruction: Some(joined), end: span.end }
+}
+
+fn step_by_grammar(text: &str, offset: usize, escape: Escape) -> Step<'_> {
     let whole = token(by_escape(escape, Rule::step_backslash, Rule::step_backtick), &text[offset..]);
     let mut step = Step { end: offset + whole.as_span().end(), ..Step::default() };
     for found in whole.into_inner() {
@@ -105,6 +125,7 @@ fn join(instruction: Token<'_>, offset: usize, span: Span) -> Joined<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(text: &str, escape: Escape, expected: &[&str]) {
@@ -169,5 +190,13 @@ mod tests {
         assert_eq!(part(9, 11), "ef");
         assert_eq!(part(5, 7), "b\\\n# x\nc");
         assert_eq!(part(11, 11), "");
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_line_is_what_the_grammar_says_it_is(text in "[RUNa# \t\r\n\\\\`é\u{85}-]{0,20}", tick: bool) {
+            let escape = if tick { Escape::Backtick } else { Escape::Backslash };
+            prop_assert_eq!(step(&text, 0, escape), step_by_grammar(&text, 0, escape));
+        }
     }
 }
