@@ -163,7 +163,7 @@ impl Engine {
             if is_spared || !request.wants(&image)? {
                 continue;
             }
-            let names = self.store.remove_image(&image.id)?;
+            let names = self.store.remove_images(None, &[image.id])?;
             pruned.images.extend(names.into_iter().map(Removed::Name));
             pruned.images.push(Removed::Image(image.id));
         }

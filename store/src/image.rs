@@ -151,21 +151,23 @@ impl Store {
         })
     }
 
-    /// Removes a name, and tells whether there was one. The images behind it stay.
-    pub fn remove_name(&self, reference: &Reference) -> Result<bool, StoreError> {
-        self.meta().write(|writer| writer.delete(NAMES, reference.to_string().as_bytes()))
-    }
-
-    /// Removes an image and every name that points at it and nothing else, and returns those names. Its layers stay until they are collected.
-    pub fn remove_image(&self, id: &Digest) -> Result<Vec<Reference>, StoreError> {
+    /// Removes a name and images, all or nothing, and every name that then points at none. The names that are gone are returned; layers stay until they are collected.
+    pub fn remove_images(&self, name: Option<&Reference>, ids: &[Digest]) -> Result<Vec<Reference>, StoreError> {
         self.meta().write(|writer| {
-            writer.delete(IMAGES, id.as_bytes())?;
             let mut removed = Vec::new();
+            if let Some(name) = name
+                && writer.delete(NAMES, name.to_string().as_bytes())?
+            {
+                removed.push(name.clone());
+            }
+            for id in ids {
+                writer.delete(IMAGES, id.as_bytes())?;
+            }
             for (key, mut name) in writer.reader().records::<NameRecord>(NAMES)? {
-                if !name.images.iter().any(|image| image.id == *id) {
+                if !name.images.iter().any(|image| ids.contains(&image.id)) {
                     continue;
                 }
-                name.images.retain(|image| image.id != *id);
+                name.images.retain(|image| !ids.contains(&image.id));
                 if name.images.is_empty() {
                     writer.delete(NAMES, &key)?;
                     removed.extend(parse_key(&key));

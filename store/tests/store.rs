@@ -100,9 +100,9 @@ fn images_and_names_come_back_and_are_removed_together() {
     assert_eq!(store.image(&image.id).unwrap(), Some(image.clone()));
     assert_eq!(store.name(&a.0).unwrap(), Some(a.1.clone()));
     assert_eq!(store.names().unwrap(), [a.clone(), b.clone()]);
-    assert!(store.remove_name(&a.0).unwrap());
-    assert!(!store.remove_name(&a.0).unwrap());
-    assert_eq!(store.remove_image(&image.id).unwrap(), [b.0]);
+    assert_eq!(store.remove_images(Some(&a.0), &[]).unwrap(), std::slice::from_ref(&a.0));
+    assert_eq!(store.remove_images(Some(&a.0), &[]).unwrap(), []);
+    assert_eq!(store.remove_images(None, &[image.id]).unwrap(), [b.0]);
     assert!(store.names().unwrap().is_empty() && store.images().unwrap().is_empty());
     let refused = store.put_images(&[], &[a]).unwrap_err().to_string();
     assert_eq!(

@@ -193,6 +193,33 @@ fn whoever_would_use_an_image_with_one_changed_byte_hears_of_it_and_the_next_bui
 }
 
 #[test]
+fn a_build_that_finds_all_in_the_cache_looks_only_at_what_it_hands_out() {
+    for output in ["type=local,dest=out", "type=tar,dest=out.tar", "type=oci,dest=out.tar", "type=docker,dest=out.tar"]
+    {
+        let world = world();
+        let layer = layer_with(&world, "two");
+        flip_byte(&layer.join("fs/two"), 0);
+        let named = format!("layer {} is damaged: `/two` has another content than it had", id(&layer));
+        // It only gets another name.
+        let shown = world.build(&["-t", "other", "ctx"]);
+        assert!(!shown.contains("damaged"), "{shown}");
+        let refused = world.kiln(&["run", "--rm", "other", "true"]);
+        assert!(refused.code == 125 && refused.stderr.contains(&named), "{}", refused.stderr);
+        // That it was damaged is known now: what made it runs again. So damage another one.
+        world.build(&["-t", "other", "ctx"]);
+        let layer = layer_with(&world, "one");
+        flip_byte(&layer.join("fs/one"), 0);
+        let shown = world.build(&["-o", output, "ctx"]);
+        let named = format!("layer {} is damaged: `/one` has another content than it had", id(&layer));
+        assert!(shown.contains(&named) && shown.contains("RUN echo one > /one\n"), "{output}: {shown}");
+        if output.starts_with("type=local") {
+            assert_eq!(world.read("out/one") + &world.read("out/two"), "one\none\n");
+        }
+        assert_eq!(world.in_image("busybox", "true"), "");
+    }
+}
+
+#[test]
 fn a_pulled_layer_with_one_changed_byte_is_pulled_again() {
     let (world, registry, name) = pulled();
     world.write("ctx/Dockerfile", format!("FROM {name} AS app\nFROM busybox\nCOPY --from=app /etc/motd /\n"));

@@ -11,18 +11,18 @@ use crate::world::{World, root_tar};
 const DISK_BYTES: u64 = 96 << 20;
 
 /// A file system of its own on a block device; unmounted with the test.
-struct Disk {
+pub(crate) struct Disk {
     mounted: PathBuf,
 }
 
 impl Disk {
-    fn mount(image: &Path, mounted: PathBuf) -> Self {
+    pub(crate) fn mount(image: &Path, mounted: PathBuf) -> Self {
         std::fs::create_dir(&mounted).unwrap();
         run(Command::new("mount").args(["-o", "loop"]).args([image, &mounted]));
         Self { mounted }
     }
 
-    fn store(&self) -> String {
+    pub(crate) fn store(&self) -> String {
         self.mounted.join("store").to_str().unwrap().to_owned()
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Disk {
 }
 
 #[track_caller]
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -84,7 +84,7 @@ fn cut(point: &str, args: &[&str]) -> (World, Disk) {
 
 /// Runs a command after the machine was started again.
 #[track_caller]
-fn later(world: &World, disk: &Disk, args: &[&str]) -> String {
+pub(crate) fn later(world: &World, disk: &Disk, args: &[&str]) -> String {
     let mut command = world.command(&[&["--root", &disk.store()], args].concat());
     let output = command.env(store::fault::VARIABLE, "boot:the next one").output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,6 @@
 //! The filters of `du` and `prune`, in BuildKit's words: `id=X`, `description~=text`, `type!=regular`, `until=24h`, `shared`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use oci::Timestamp;
@@ -76,7 +77,8 @@ impl Filter {
             };
             return Ok(Self { test: Test::Flag(flag), is_negated: is_wanted == (operator == "!=") });
         }
-        if key == "until" {
+        // The second is the older word.
+        if matches!(key, "until" | "unused-for") {
             let age = parse_duration(value).ok_or_else(|| wrong("expected a span of time such as `24h`"))?;
             return Ok(Self { test: Test::Until(age), is_negated: false });
         }
@@ -91,11 +93,12 @@ impl Filter {
                 ));
             }
         };
-        let wanted = match operator {
-            "~=" => {
+        let wanted = match (field, operator) {
+            // With `=`, a part of an id is enough, as with buildx.
+            (_, "~=") | (Field::Id, "=") => {
                 Wanted::Matching(regex_lite::Regex::new(value).map_err(|_| wrong("expected a regular expression"))?)
             }
-            "" => return Err(wrong("expected KEY=VALUE")),
+            (_, "") => return Err(wrong("expected KEY=VALUE")),
             _ => Wanted::Equal(value.to_owned()),
         };
         Ok(Self { test: Test::Text { field, wanted }, is_negated: operator == "!=" })
@@ -132,7 +135,7 @@ impl Filter {
             },
             Test::Text { field, wanted } => match field {
                 Field::Id => wanted.is_met_by(&record.id),
-                Field::Parents => record.parents.iter().any(|parent| wanted.is_met_by(parent)),
+                Field::Parents => wanted.is_met_by_all(&record.parents),
                 Field::Description => wanted.is_met_by(&record.description),
                 Field::Type => wanted.is_met_by(record.kind.as_str()),
             },
@@ -146,6 +149,14 @@ impl Wanted {
         match self {
             Self::Equal(wanted) => wanted == text,
             Self::Matching(pattern) => pattern.is_match(text),
+        }
+    }
+
+    /// Of several, separated by semicolons, all have to be there.
+    fn is_met_by_all(&self, texts: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Equal(wanted) => wanted.split(';').all(|wanted| texts.contains(wanted)),
+            Self::Matching(pattern) => texts.iter().any(|text| pattern.is_match(text)),
         }
     }
 }

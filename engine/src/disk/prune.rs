@@ -209,6 +209,11 @@ mod tests {
         check(CHAIN, &["until=1h"], Limits::default(), "old b");
         check(CHAIN, &["until=1h", "id!=old"], Limits::default(), "b");
         check(CHAIN, &["id=a"], Limits::default(), "");
+        check(CHAIN, &["unused-for=1h", "id=l"], Limits::default(), "old");
+        check(CHAIN, &["id==l"], Limits::default(), "");
+        check(CHAIN, &["parents=a", "id!=b"], Limits::default(), "c");
+        check("a 1 5\nb 1 5\nab 2 5 <a <b", &["parents=b;a"], Limits::default(), "ab");
+        check("a 1 5\nb 1 5\nab 2 5 <a <b", &["parents=b;c"], Limits::default(), "");
     }
 
     #[test]

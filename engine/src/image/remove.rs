@@ -30,33 +30,37 @@ impl Engine {
         Ok(self.store.put_images(&[], &[(target.clone(), record)])?)
     }
 
-    /// Removes a name, and its image with the last one; by id, the image with its name.
+    /// Removes a name, and with their last one its images; by id, the image with its name.
     ///
     /// What containers were made of stays unless `force` is set, and so does what has several names and is removed by its id.
     pub fn remove_image(&self, text: &str, force: bool) -> Result<Vec<Removed>, Error> {
         let found = self.find_image(text)?;
         let names = self.names_of(&found.image.id)?;
-        let mut removed = Vec::new();
-        match found.name {
+        let (name, images) = match found.name {
             Some(name) => {
                 // A name with a digest stands for whatever name has it.
-                let name = names.iter().find(|other| **other == name || name.digest().is_some()).cloned();
+                let name = names.into_iter().find(|other| *other == name || name.digest().is_some());
                 let name = name.ok_or_else(|| no_such_image(text))?;
-                if names.len() == 1 {
-                    self.refuse_in_use(text, &found.image.id, force)?;
-                }
-                self.store.remove_name(&name)?;
-                removed.push(Removed::Name(name));
+                let images = self.images_with_no_other_name(&name)?;
+                (Some(name), images)
             }
             None if names.len() > 1 && !force => return Err(Error::ManyNames { image: found.image.id.short() }),
-            None => self.refuse_in_use(text, &found.image.id, force)?,
+            None => (None, vec![found.image.id]),
+        };
+        images.iter().try_for_each(|image| self.refuse_in_use(text, image, force))?;
+        let names = self.store.remove_images(name.as_ref(), &images)?;
+        Ok(names.into_iter().map(Removed::Name).chain(images.into_iter().map(Removed::Image)).collect())
+    }
+
+    fn images_with_no_other_name(&self, name: &Reference) -> Result<Vec<Digest>, Error> {
+        let named = self.name_record(name)?.map_or_else(Vec::new, |record| record.images);
+        let mut images = Vec::new();
+        for NamedImage { id, .. } in named {
+            if self.names_of(&id)?.iter().all(|other| other == name) && !images.contains(&id) {
+                images.push(id);
+            }
         }
-        if names.len() <= removed.len() || removed.is_empty() {
-            let others = self.store.remove_image(&found.image.id)?;
-            removed.extend(others.into_iter().map(Removed::Name));
-            removed.push(Removed::Image(found.image.id));
-        }
-        Ok(removed)
+        Ok(images)
     }
 
     pub(crate) fn names_of(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
