@@ -1,6 +1,6 @@
 //! A private key, as files have it, and what is signed with it.
 //!
-//! The formats: OpenSSH's own (its PROTOCOL.key), PKCS#1 and PKCS#8, all in PEM. Signatures: RFC 8709 (Ed25519), RFC 5656 (ECDSA), RFC 8332 (RSA).
+//! The formats: OpenSSH's own (its PROTOCOL.key), PKCS#1, PKCS#8 and SEC 1, all in PEM. Signatures: RFC 8709 (Ed25519), RFC 5656 (ECDSA), RFC 8332 (RSA).
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ use ring::signature::{
     Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaKeyPair,
 };
 
+use super::der::{dotted, read_curve_key, read_kind_key};
 use super::wire::{Reader, put_number, put_string, trim};
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";
@@ -42,6 +43,8 @@ struct Curve {
     /// The key's kind.
     name: &'static str,
     curve: &'static str,
+    /// Its object identifier in DER.
+    identifier: &'static [u8],
     number_bytes: usize,
     algorithm: &'static EcdsaSigningAlgorithm,
 }
@@ -50,16 +53,25 @@ static CURVES: [Curve; 2] = [
     Curve {
         name: "ecdsa-sha2-nistp256",
         curve: "nistp256",
+        identifier: &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
         number_bytes: 32,
         algorithm: &ECDSA_P256_SHA256_FIXED_SIGNING,
     },
     Curve {
         name: "ecdsa-sha2-nistp384",
         curve: "nistp384",
+        identifier: &[0x2b, 0x81, 0x04, 0x00, 0x22],
         number_bytes: 48,
         algorithm: &ECDSA_P384_SHA384_FIXED_SIGNING,
     },
 ];
+
+/// A curve that is known so that it can be named.
+const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
+// Object identifiers of kinds in DER.
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+const ELLIPTIC_CURVE: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
 /// Why a file is not a key that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +94,9 @@ pub enum KeyError {
         /// The kind.
         kind: String,
     },
+    /// It has only the private half of what is needed.
+    #[error("the private key is without its public half: write it again with `ssh-keygen -p -f KEY`")]
+    NoPublic,
     /// What is in it is not what its kind has.
     #[error("the private key is damaged")]
     Damaged,
@@ -112,6 +127,7 @@ impl Key {
         match kind {
             "OPENSSH PRIVATE KEY" => parse_openssh(&bytes),
             "RSA PRIVATE KEY" => Ok(Self::rsa(RsaKeyPair::from_der(&bytes)?)),
+            "EC PRIVATE KEY" => parse_sec1(&bytes, None),
             "PRIVATE KEY" => parse_pkcs8(&bytes),
             kind => Err(KeyError::Kind { kind: kind.to_owned() }),
         }
@@ -198,15 +214,25 @@ fn find_pem(text: &[u8]) -> Option<(&str, &str)> {
 }
 
 fn parse_pkcs8(der: &[u8]) -> Result<Key, KeyError> {
-    if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
-        return Ok(Key::ed25519(key));
+    let read = read_kind_key(der).ok_or(KeyError::Damaged)?;
+    match read.kind {
+        ED25519 => Ok(Key::ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)?)),
+        RSA => Ok(Key::rsa(RsaKeyPair::from_pkcs8(der)?)),
+        ELLIPTIC_CURVE => parse_sec1(read.key, read.curve),
+        kind => Err(KeyError::Kind { kind: dotted(kind) }),
     }
-    for curve in &CURVES {
-        if let Ok(key) = EcdsaKeyPair::from_pkcs8(curve.algorithm, der, &SystemRandom::new()) {
-            return Ok(Key::ecdsa(key, curve));
-        }
-    }
-    Ok(Key::rsa(RsaKeyPair::from_pkcs8(der)?))
+}
+
+/// Reads a key over a curve, which `curve` names where it is known from elsewhere.
+fn parse_sec1(der: &[u8], curve: Option<&[u8]>) -> Result<Key, KeyError> {
+    let key = read_curve_key(der).ok_or(KeyError::Damaged)?;
+    let identifier = curve.or(key.curve).ok_or(KeyError::Damaged)?;
+    let named = CURVES.iter().find(|curve| curve.identifier == identifier);
+    let curve = named.ok_or_else(|| {
+        let known = (identifier == P521).then(|| "ecdsa-sha2-nistp521".to_owned());
+        KeyError::Kind { kind: known.unwrap_or_else(|| format!("ECDSA over {}", dotted(identifier))) }
+    })?;
+    make_ecdsa(curve, key.number, key.public.ok_or(KeyError::NoPublic)?)
 }
 
 fn parse_openssh(bytes: &[u8]) -> Result<Key, KeyError> {
@@ -242,6 +268,10 @@ fn parse_ed25519(private: &mut Reader<'_>) -> Result<Key, KeyError> {
 fn parse_ecdsa(private: &mut Reader<'_>, curve: &'static Curve) -> Result<Key, KeyError> {
     let mut fields = || Some((private.string()?, private.string()?, private.number()?));
     let (_name, public, number) = fields().ok_or(KeyError::Damaged)?;
+    make_ecdsa(curve, number, public)
+}
+
+fn make_ecdsa(curve: &'static Curve, number: &[u8], public: &[u8]) -> Result<Key, KeyError> {
     let padding = curve.number_bytes.checked_sub(number.len()).ok_or(KeyError::Damaged)?;
     let padded = [&vec![0; padding], number].concat();
     let random = SystemRandom::new();
@@ -338,6 +368,32 @@ mod tests {
         assert_eq!(kind(&pem("ENCRYPTED PRIVATE KEY", "AAAA")), KeyError::Encrypted);
         assert_eq!(kind(&pem("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\n\nAAAA")), KeyError::Encrypted);
         assert_eq!(kind(&pem("DSA PRIVATE KEY", "AAAA")), KeyError::Kind { kind: "DSA PRIVATE KEY".into() });
-        assert!(matches!(kind(&pem("PRIVATE KEY", "AAAA")), KeyError::Rejected { .. }));
+        assert_eq!(kind(&pem("PRIVATE KEY", "AAAA")), KeyError::Damaged);
+        assert_eq!(kind(&pem("EC PRIVATE KEY", "AAAA")), KeyError::Damaged);
+    }
+
+    #[test]
+    fn what_is_in_a_key_is_told_where_it_cannot_be_used() {
+        let parse = |kind: &str, body: &str| {
+            let pem = format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n");
+            Key::parse(pem.as_bytes()).map(|key| key.public).map_err(|error| match error {
+                KeyError::Kind { kind } => kind,
+                other => other.to_string(),
+            })
+        };
+        let p521 = "MIHcAgEBBEIBK9jJ03KI4VhO03+J9JhiGRbkcT4tD1INMk0sA1O+/0rKpciqEAspbPGi96DHKtPeGJ7xY4b1TSS7m109z+Y2xrqgBwYFK4EEACOhgYkDgYYABADt\
+                    qdrb11rWdPvq/jqcrB7K6n7dS2SnNcLoCqaLY5WG8gF4HHMcEu7mWajAO37iDHSsYfbi208/weFUGLCpMAAhbwDsIMY/gWm4VMjZKOB6O9959b7uvptER7v8G4c2npl8\
+                    K+Wc51b6asHA5ZAfLxdEsLOadEGQVixiwmRUKgDnTU0oPA==";
+        assert_eq!(parse("EC PRIVATE KEY", p521), Err("ecdsa-sha2-nistp521".to_owned()));
+        let secp256k1 = "MHQCAQEEIDdEdvPgmJQ/DcVOAAxdFEqxzp+8K0AJ85wxTLcyUc/yoAcGBSuBBAAKoUQDQgAEEzevVtl2OhtFWm3BCjoXpv56QXUSOO2vc9JLNskleWERTHJRNDPA\
+                         aHN5+vAWw1RF3k9XdtVNOL6NqvGJeHKV9A==";
+        assert_eq!(parse("EC PRIVATE KEY", secp256k1), Err("ECDSA over 1.3.132.0.10".to_owned()));
+        let ed448 =
+            "MEcCAQAwBQYDK2VxBDsEOYDJRwe1IXOzcA/VaRDK4wyewRudTrf8GU8p6JiQMYfaz9f49SIpSjAOPZyHKq4clpAuOaNSk8lkNw==";
+        assert_eq!(parse("PRIVATE KEY", ed448), Err("1.3.101.113".to_owned()));
+        let bare = "MDECAQEEIHYk+SuMf5Kn1OkmE794B8OBmrnl8SJxelDaNPX/KHL5oAoGCCqGSM49AwEH";
+        assert_eq!(parse("EC PRIVATE KEY", bare), Err(KeyError::NoPublic.to_string()));
+        let ed25519 = "MC4CAQAwBQYDK2VwBCIEIA+i9GpOSxirpsAaEwACNkDrTp8sGZJEj/rrU2z3anm9";
+        assert!(parse("PRIVATE KEY", ed25519).unwrap().starts_with(b"\0\0\0\x0bssh-ed25519"));
     }
 }

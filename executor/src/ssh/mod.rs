@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** whoever is at the socket can list keys and have something signed, and nothing else: no key can be added, removed, locked or read.
 
+mod der;
 mod key;
 mod keyring;
 mod relay;

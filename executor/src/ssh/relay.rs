@@ -207,13 +207,17 @@ mod tests {
     fn openssh_signs_with_keys_of_every_kind() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let kinds: [(&str, &[&str]); 6] = [
+        let kinds: [(&str, &[&str]); 10] = [
             ("ed25519", &["-t", "ed25519"]),
             ("rsa", &["-t", "rsa", "-b", "2048"]),
             ("ecdsa256", &["-t", "ecdsa", "-b", "256"]),
             ("ecdsa384", &["-t", "ecdsa", "-b", "384"]),
             ("pkcs1", &["-t", "rsa", "-b", "2048", "-m", "PEM"]),
-            ("pkcs8", &["-t", "ecdsa", "-b", "256", "-m", "PKCS8"]),
+            ("pkcs8-256", &["-t", "ecdsa", "-b", "256", "-m", "PKCS8"]),
+            ("pkcs8-384", &["-t", "ecdsa", "-b", "384", "-m", "PKCS8"]),
+            ("pkcs8-rsa", &["-t", "rsa", "-b", "2048", "-m", "PKCS8"]),
+            ("sec1-256", &["-t", "ecdsa", "-b", "256", "-m", "PEM"]),
+            ("sec1-384", &["-t", "ecdsa", "-b", "384", "-m", "PEM"]),
         ];
         for (name, kind) in kinds {
             let made = Command::new("ssh-keygen").args(["-q", "-N", "", "-f", &path(name)]).args(kind).status();
@@ -264,6 +268,10 @@ mod tests {
             refused(&["locked"]),
             format!("failed to parse locked: the private key is protected by a passphrase: {hint}")
         );
+        let mut curve = Command::new("ssh-keygen");
+        curve.args(["-q", "-N", "secret", "-t", "ecdsa", "-m", "PEM", "-f"]).arg(path("locked-curve"));
+        assert!(curve.status().unwrap().success());
+        assert_eq!(refused(&["locked-curve"]), refused(&["locked"]).replace("locked", "locked-curve"));
         assert!(refused(&["key.pub"]).starts_with("failed to parse key.pub: no private key found: expected"));
     }
 }
