@@ -1,6 +1,7 @@
 //! Which network a sandbox gets.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use llb::NetworkMode;
@@ -19,8 +20,17 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[derive(Debug, Default)]
 pub struct Networks {
     own: Network,
+    kind: Kind,
     /// Set when this machine turned out to have no networks for sandboxes.
     unsupported: OnceLock<()>,
+}
+
+/// Whose networks they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Step,
+    Container,
 }
 
 /// The network of one sandbox; it is to be held until the sandbox has ended.
@@ -28,6 +38,8 @@ pub struct Networks {
 pub enum Entered {
     /// Only a loopback interface.
     None,
+    /// The same, with the settings of containers.
+    Isolated(OwnedFd),
     /// That of this machine.
     Host {
         /// Why it is not one of its own, where one was asked for. Told once.
@@ -40,7 +52,8 @@ pub enum Entered {
 impl Networks {
     /// Returns the networks of a container, which has settings that steps do not have.
     pub fn of_container() -> Self {
-        Self { own: Network::with_settings(CONTAINER_SETTINGS), unsupported: OnceLock::new() }
+        let own = Network::with_settings(CONTAINER_SETTINGS);
+        Self { own, kind: Kind::Container, unsupported: OnceLock::new() }
     }
 
     /// Returns a network for a sandbox. It blocks, for a few milliseconds at most.
@@ -48,7 +61,9 @@ impl Networks {
     /// Where this machine cannot give one of its own, the sandbox has that of the machine.
     pub fn enter(&self, mode: NetworkMode) -> Result<Entered, NetworkError> {
         match mode {
-            NetworkMode::None => return Ok(Entered::None),
+            // The kernel makes it as the step starts.
+            NetworkMode::None if self.kind == Kind::Step => return Ok(Entered::None),
+            NetworkMode::None => return self.isolate(),
             NetworkMode::Host => return Ok(Entered::Host { lost: None }),
             NetworkMode::Default if self.unsupported.get().is_some() => return Ok(Entered::Host { lost: None }),
             NetworkMode::Default => {}
@@ -59,6 +74,15 @@ impl Networks {
                 let lost = self.unsupported.set(()).is_ok().then_some(error);
                 Ok(Entered::Host { lost })
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn isolate(&self) -> Result<Entered, NetworkError> {
+        match self.own.isolate() {
+            Ok(namespace) => Ok(Entered::Isolated(namespace)),
+            // Where settings cannot be changed, one without them isolates as well.
+            Err(error) if error.is_unsupported() => Ok(Entered::None),
             Err(error) => Err(error),
         }
     }
@@ -79,6 +103,7 @@ impl Entered {
     pub fn network(&self) -> std::io::Result<runtime::Network> {
         Ok(match self {
             Self::None => runtime::Network::None,
+            Self::Isolated(namespace) => runtime::Network::Namespace(namespace.try_clone()?),
             Self::Host { .. } => runtime::Network::Host,
             Self::Own(lease) => runtime::Network::Namespace(lease.namespace().try_clone_to_owned()?),
         })
@@ -89,7 +114,7 @@ impl Entered {
         match self {
             Self::Own(lease) => lease.resolv_conf().as_bytes().to_vec(),
             // On the machine's network, its name servers are the right ones; a machine without the file resolves nothing either.
-            Self::None | Self::Host { .. } => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+            Self::None | Self::Isolated(_) | Self::Host { .. } => std::fs::read(RESOLV_CONF).unwrap_or_default(),
         }
     }
 
@@ -97,7 +122,7 @@ impl Entered {
     pub fn gateway(&self) -> IpAddr {
         match self {
             Self::Own(lease) => lease.gateway().into(),
-            Self::None | Self::Host { .. } => Ipv4Addr::LOCALHOST.into(),
+            Self::None | Self::Isolated(_) | Self::Host { .. } => Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -105,7 +130,7 @@ impl Entered {
     pub fn lost(&self) -> Option<&NetworkError> {
         match self {
             Self::Host { lost } => lost.as_ref(),
-            Self::None | Self::Own(_) => None,
+            Self::None | Self::Isolated(_) | Self::Own(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::NetworkError;
@@ -88,6 +88,11 @@ impl Network {
         let sandbox = idle.pop().map_or_else(|| switch.add_sandbox(self.settings), Ok)?;
         let (gateway, resolv_conf) = (switch.slot.gateway(), switch.resolv_conf.clone());
         Ok(Lease { network: self.clone(), sandbox: Some(sandbox), gateway, resolv_conf, is_spoilt: false })
+    }
+
+    /// Returns a namespace for a sandbox that reaches nobody: a loopback interface, which is up, and the settings. There is nothing to take down.
+    pub fn isolate(&self) -> Result<OwnedFd, NetworkError> {
+        Namespace::create_with(self.settings).map(OwnedFd::from)
     }
 
     /// Returns whether there is something to take down.

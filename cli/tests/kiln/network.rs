@@ -155,7 +155,10 @@ fn containers_have_the_same_networks() {
     assert_eq!(run("--network bridge", "ip route"), route);
     assert_eq!(run("--network none", "ls /sys/class/net"), "lo\n");
     let settings = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range";
-    assert_eq!(run("--network bridge", settings), "0\n0\t2147483647\n");
+    for network in ["bridge", "none"] {
+        assert_eq!(run(&format!("--network {network}"), settings), "0\n0\t2147483647\n", "{network}");
+    }
+    assert_eq!(run("--network none", "ip -o link show lo | grep -o '<.*>'"), "<LOOPBACK,UP,LOWER_UP>\n");
     assert_eq!(run("--net host --add-host up:host-gateway", "grep up /etc/hosts"), "127.0.0.1\tup\n");
     let ended = world.kiln(&["run", "--network", "moon", "busybox"]);
     assert_eq!(
