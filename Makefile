@@ -25,7 +25,7 @@ demo-packages:
 packages:
 	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2 erofs-utils git e2fsprogs mount nftables skopeo umoci zstd qemu-system-x86 kmod binutils openssh-client
 
-roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar $(ROOTS)/vm-bookworm/initrd $(ROOTS)/vm-trixie/initrd $(ROOTS)/readers
+roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar $(ROOTS)/vm-bookworm/initrd $(ROOTS)/vm-trixie/initrd $(ROOTS)/foreign/qemu $(ROOTS)/readers
 
 $(ROOTS)/busybox.tar: fixtures/busybox-root.sh
 	mkdir -p $(ROOTS)
@@ -37,6 +37,9 @@ $(ROOTS)/debian-gcc.tar: fixtures/debian-root.sh
 
 $(ROOTS)/vm-%/initrd: fixtures/vm-kernel.sh
 	fixtures/vm-kernel.sh $* $(ROOTS)/vm-$*
+
+$(ROOTS)/foreign/qemu: fixtures/foreign-root.sh
+	fixtures/foreign-root.sh bookworm $(ROOTS)/foreign
 
 $(ROOTS)/readers: fixtures/readers-root.sh
 	mkdir -p $(ROOTS)

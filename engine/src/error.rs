@@ -329,6 +329,11 @@ fn exec_hint(error: &ExecError) -> Option<String> {
 }
 
 fn emulator_hint(error: &runtime::StartError) -> Option<String> {
+    if let runtime::StartError::NoEmulator { architecture, .. } = error {
+        return Some(format!(
+            "register the emulator for {architecture} with the flag `F`, as `qemu-user-static` does, so that it is opened once and for all images"
+        ));
+    }
     let architecture = error.foreign_architecture()?;
     Some(format!(
         "programs for {architecture} need an emulator that is registered with binfmt_misc: install `qemu-user-static`, or build for this machine with `--platform local`"

@@ -143,6 +143,14 @@ impl Engine {
         self.try_start(request, events, cancel).await
     }
 
+    /// Finds the image: for the platform that is asked for, or else the best for this machine, which may be for another one.
+    pub fn find_image_to_run(&self, request: &RunRequest) -> Result<FoundImage, Error> {
+        match &request.platform {
+            Some(platform) => self.find_image_for(&request.image, platform),
+            None => self.find_image(&request.image),
+        }
+    }
+
     async fn try_start(
         &self,
         request: &RunRequest,
@@ -150,8 +158,7 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Container, Error> {
         let _epoch = self.store.hold_epoch()?;
-        let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let FoundImage { image, .. } = self.find_image_for(&request.image, &platform)?;
+        let FoundImage { image, .. } = self.find_image_to_run(request)?;
         let step = oci::Digest::of(b"run");
         let image = self.complete(image, step, events, cancel).await?;
         let config = config_of(&image)?.config;

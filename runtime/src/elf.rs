@@ -24,6 +24,16 @@ pub enum Program {
     Other,
 }
 
+impl Program {
+    /// Returns the architecture that it is for, where that can be told.
+    pub fn architecture(self) -> Option<&'static str> {
+        match self {
+            Self::Elf { architecture, .. } => architecture,
+            Self::Script { .. } | Self::Other => None,
+        }
+    }
+}
+
 /// Looks at the first bytes of a file.
 pub fn inspect(bytes: &[u8]) -> Program {
     if let Some(line) = bytes.strip_prefix(b"#!") {

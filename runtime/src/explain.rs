@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::child::{Failure, Step};
-use crate::elf::{self, Program};
+use crate::elf::{self, Program, host_architecture};
 use crate::error::StartError;
 use crate::lookup::{self, Links};
 use crate::plan::Plan;
@@ -87,9 +87,17 @@ fn not_executed(plan: &Plan, index: usize, errno: Errno) -> StartError {
     match errno {
         Errno::NOEXEC => match look_inside(plan, &path) {
             Some(Program::Elf { architecture, .. }) => StartError::ExecFormat { path, architecture },
+            Some(Program::Script { interpreter }) => {
+                let architecture = look_inside(plan, Path::new(&interpreter)).and_then(Program::architecture);
+                StartError::ExecFormat { path: interpreter.into(), architecture }
+            }
             _ => StartError::ExecFormat { path, architecture: None },
         },
+        // What an emulator runs finds its loader itself; the emulator is what the kernel looked for.
         Errno::NOENT => match look_inside(plan, &path) {
+            Some(Program::Elf { architecture: Some(architecture), .. }) if architecture != host_architecture() => {
+                StartError::NoEmulator { path, architecture }
+            }
             Some(Program::Elf { interpreter: Some(interpreter), .. } | Program::Script { interpreter }) => {
                 StartError::NoInterpreter { path, interpreter: Some(interpreter.into()) }
             }

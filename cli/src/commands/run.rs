@@ -70,16 +70,27 @@ fn try_run(cli: &Cli, args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Pulls the image that is to be run if the store does not have it.
 fn pull_if_missing(engine: &Engine, request: &RunRequest) -> anyhow::Result<()> {
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
-    let missing = match engine.find_image_for(&request.image, &platform) {
+    let missing = match engine.find_image_to_run(request) {
         Err(error @ Error::NoSuchImage { .. }) => error,
-        found => return Ok(found.map(drop)?),
+        found => return warn_of_platform(request, &found?.image.platform),
     };
     // What cannot be a name was meant as an id.
     let Ok(reference) = request.image.parse() else { return Err(missing.into()) };
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
     let request = PullRequest { reference, platform };
     tell(&format!("Unable to find image '{}' locally\n", request.reference.familiar()))?;
     pull_image(engine, &request, tell)
+}
+
+/// Says that an image is for another machine than this one, where nobody has asked for that, in Docker's words.
+fn warn_of_platform(request: &RunRequest, platform: &Platform) -> anyhow::Result<()> {
+    let host = Platform::host();
+    if request.platform.is_some() || host.rank(platform).is_some() {
+        return Ok(());
+    }
+    tell(&format!(
+        "WARNING: The requested image's platform ({platform}) does not match the detected host platform ({host}) and no specific platform was requested\n"
+    ))
 }
 
 fn tell(text: &str) -> anyhow::Result<()> {

@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use expect_test::expect;
+
 use crate::world::{Ended, root_tar};
 
 /// The most seconds that a machine may take from its start to its end: several times what two busy processors need.
@@ -19,8 +21,14 @@ const EXIT_MARK: &str = "vm-exit-code:";
 /// What stands alone on the line before the first that the script prints.
 const START_MARK: &str = "vm-output:";
 
-/// The script of all checks. Each prints its name and what it found.
+/// What scripts begin with.
+const HELPERS: &str = include_str!("vm_helpers.sh");
+
+/// The script of all checks that need only Kiln. Each prints its name and what it found.
 const CHECKS: &str = include_str!("vm_checks.sh");
+
+/// The script of what needs an emulator.
+const FOREIGN: &str = include_str!("vm_foreign.sh");
 
 /// What the script prints on a kernel; `RUNG` is the way in which layers are mounted there.
 const EXPECTED: &str = "\
@@ -45,7 +53,7 @@ left cgroups: 0
 left processes: 0
 ";
 
-/// Boots the kernel of a Debian release and runs a script there, as root in `/`.
+/// Boots the kernel of a Debian release and runs a script there, as root in `/`, which has the directory `foreign` of the fixtures, too.
 fn boot(release: &str, script: &str) -> Ended {
     testkit::require_root();
     let dir = tempfile::tempdir().unwrap();
@@ -86,6 +94,10 @@ fn make_disk(tree: &Path, disk: &Path, script: &str) {
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox")).unwrap();
     fs::copy(root_tar("busybox.tar"), tree.join("busybox.tar")).unwrap();
+    fs::create_dir(tree.join("foreign")).unwrap();
+    for name in ["busybox", "qemu"] {
+        fs::copy(root_tar(&format!("foreign/{name}")), tree.join("foreign").join(name)).unwrap();
+    }
     // Without what a debugger reads the binary is a tenth of its size.
     succeed(Command::new("strip").arg("-o").arg(tree.join("bin/kiln")).arg(env!("CARGO_BIN_EXE_kiln")));
     let init = format!(
@@ -101,7 +113,7 @@ fn make_disk(tree: &Path, disk: &Path, script: &str) {
          echo {EXIT_MARK}$?\n\
          sync; poweroff -f\n"
     );
-    fs::write(tree.join("script"), script).unwrap();
+    fs::write(tree.join("script"), [HELPERS, script].concat()).unwrap();
     fs::write(tree.join("init"), init).unwrap();
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755)).unwrap();
     succeed(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(tree).arg(disk).arg("512M"));
@@ -132,4 +144,21 @@ fn builds_and_runs_on_linux_6_1_with_cgroup_v2() {
 #[test]
 fn builds_and_runs_on_linux_6_12_with_cgroup_v2() {
     check("trixie", "6.12.", "attached");
+}
+
+#[test]
+fn programs_for_another_machine_run_where_an_emulator_is_registered() {
+    let ended = boot("bookworm", FOREIGN);
+    expect![[r#"
+        none: 1
+        exit code: 126: exec /bin/busybox: exec format error (the program is for arm64, and this machine is amd64)
+        hint: programs for arm64 need an emulator that is registered with binfmt_misc: install `qemu-user-static`, or build for this machine with `--platform local`
+        not fixed: 1
+        exit code: 127: exec /bin/busybox: no such file or directory (the program is for arm64, and its emulator is not in the root file system)
+        hint: register the emulator for arm64 with the flag `F`, as `qemu-user-static` does, so that it is opened once and for all images
+        fixed: built
+        in a container: WARNING: The requested image's platform (linux/arm64) does not match the detected host platform (linux/amd64) and no specific platform was requested
+        aarch64 arm64 0
+        platform: linux/arm64
+    "#]].assert_eq(&ended.stdout);
 }

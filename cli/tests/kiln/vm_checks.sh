@@ -1,14 +1,4 @@
-# Runs in the small machine of vm.rs; prints what was found. The output of a command that fails is shown, and ends the script.
-quietly() {
-    "$@" > /tmp/log 2>&1 || {
-        code=$?
-        echo "failed ($code): $*"
-        cat /tmp/log
-        exit 1
-    }
-}
-lines() { wc -l | tr -d ' '; }
-
+# Runs in the small machine of vm.rs; prints what was found.
 uname -r
 echo "cgroups: $(stat -f -c %T /sys/fs/cgroup | sed 's/UNKNOWN/cgroup2/;s/cgroup2fs/cgroup2/')"
 echo "layers: $(kiln info | sed -n 's/^Layers: //p')"

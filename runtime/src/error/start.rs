@@ -288,6 +288,14 @@ pub enum StartError {
         /// The machine that it is for, where that can be told.
         architecture: Option<&'static str>,
     },
+    /// The program is for another machine, and the emulator that is registered for those is not where it was looked for.
+    #[error("exec {}: no such file or directory (the program is for {architecture}, and its emulator is not in the root file system)", path.display())]
+    NoEmulator {
+        /// The file.
+        path: PathBuf,
+        /// The machine that it is for.
+        architecture: &'static str,
+    },
     /// The program is there, but what is to run it is not.
     #[error("exec {}: no such file or directory{}", path.display(), missing(interpreter.as_deref()))]
     NoInterpreter {
@@ -323,7 +331,9 @@ impl StartError {
     /// Returns what `docker run` exits with: 127 when there is no program, 126 when it cannot be executed, and 125 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotInPath { .. } | Self::NotFound { .. } | Self::NoInterpreter { .. } => EXIT_NOT_FOUND,
+            Self::NotInPath { .. } | Self::NotFound { .. } | Self::NoEmulator { .. } | Self::NoInterpreter { .. } => {
+                EXIT_NOT_FOUND
+            }
             Self::PermissionDenied { .. }
             | Self::IsDirectory { .. }
             | Self::ExecFormat { .. }

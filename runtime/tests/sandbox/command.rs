@@ -103,6 +103,7 @@ fn programs_that_cannot_run_say_why() {
     let layer = world.program("programs", "foreign", &foreign);
     world.program("programs", "text", b"echo hello\n");
     world.program("programs", "script", b"#!/usr/bin/python3 -u\n");
+    world.program("programs", "foreign-script", b"#!/foreign\n");
     let refused = |name: &str, code, expected: &str| {
         let (overlay, _) = world.overlay(&[world.base(), layer.clone()]);
         check_refused(&world, Spec::new(Root::Overlay(overlay), [name]), code, expected);
@@ -110,6 +111,11 @@ fn programs_that_cannot_run_say_why() {
     let (here, there) = if cfg!(target_arch = "x86_64") { ("amd64", "arm64") } else { ("arm64", "amd64") };
     refused(
         "/foreign",
+        126,
+        &format!("exec /foreign: exec format error (the program is for {there}, and this machine is {here})"),
+    );
+    refused(
+        "/foreign-script",
         126,
         &format!("exec /foreign: exec format error (the program is for {there}, and this machine is {here})"),
     );
