@@ -51,8 +51,6 @@ pub struct Executor<'a> {
     purpose: Purpose,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
-    /// Digests of selected files, by the layers they are in.
-    selected: Mutex<HashMap<(Vec<store::LayerId>, Selection), Digest>>,
 }
 
 /// What an executor is for.
@@ -83,16 +81,7 @@ impl<'a> Executor<'a> {
         contexts: BTreeMap<String, Arc<Context>>,
         purpose: Purpose,
     ) -> Self {
-        Self {
-            purpose,
-            sources,
-            graph,
-            images,
-            contexts,
-            launcher: OnceLock::new(),
-            scans: Mutex::default(),
-            selected: Mutex::default(),
-        }
+        Self { purpose, sources, graph, images, contexts, launcher: OnceLock::new(), scans: Mutex::default() }
     }
 
     /// Keeps what was read of contexts for the next build.
@@ -498,22 +487,26 @@ impl solver::Executor for Executor<'_> {
         selection: Option<&Selection>,
         _cancel: &CancellationToken,
     ) -> Result<Digest, StepError<ExecError>> {
-        let Some(selection) = selection else {
-            let mut layers = Vec::with_capacity(snapshot.layers.len());
-            for layer in snapshot.layers.iter() {
-                layers.push(layer.record().await.map_err(failed)?.content);
-            }
-            return Ok(chain_digest(layers));
-        };
-        let key = (snapshot.layers.iter().map(Layer::id).collect::<Vec<_>>(), selection.clone());
-        if let Some(digest) = self.selected.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(*digest);
+        let mut layers = Vec::with_capacity(snapshot.layers.len());
+        for layer in snapshot.layers.iter() {
+            layers.push(layer.record().await.map_err(failed)?.content);
+        }
+        let whole = chain_digest(layers);
+        let Some(selection) = selection else { return Ok(whole) };
+        let key = select::digest_key(&whole, selection);
+        let store = &self.sources.shared.store;
+        // What cannot be remembered is computed again.
+        if let Ok(Some(digest)) = store.selected_digest(&key) {
+            return Ok(digest);
         }
         let (stack, wanted) = (open(snapshot).await.map_err(failed)?, selection.clone());
         let digest =
             blocking(move || select::digest(&stack, &wanted).map_err(|error| select_error(error, "stage", None)));
         let digest = digest.await.map_err(failed)?;
-        self.selected.lock().unwrap_or_else(PoisonError::into_inner).insert(key, digest);
+        if self.purpose == Purpose::Build {
+            // As above.
+            let _ = store.put_selected_digest(&key, &digest);
+        }
         Ok(digest)
     }
 

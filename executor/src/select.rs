@@ -222,6 +222,16 @@ pub(crate) fn path(stack: &Stack, path: &str) -> Result<EntryPathBuf, SelectErro
     Ok(literal(stack, path.as_bytes())?.path)
 }
 
+/// Returns what stands for the [`digest`] of `selection` in a stack whose layers have the digest `whole`: equal keys have equal digests.
+pub(crate) fn digest_key(whole: &Digest, selection: &Selection) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.field(VERSION);
+    hasher.field(layer::digest::VERSION);
+    hasher.field(whole.as_bytes());
+    hasher.field(selection.digest().as_bytes());
+    hasher.finish()
+}
+
 /// Returns the digest of what a step sees of a stack through `selection`.
 pub(crate) fn digest(stack: &Stack, selection: &Selection) -> Result<Digest, SelectError> {
     match selection {
@@ -235,5 +245,20 @@ pub(crate) fn digest(stack: &Stack, selection: &Selection) -> Result<Digest, Sel
                 .collect();
             Ok(of_selection(stack, walked.iter().map(|(path, found)| (path.as_path(), *found))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_is_selected_and_of_what() {
+        let copy = |pattern: &str| Selection::Copy(CopySelection { pattern: pattern.to_owned(), ..Default::default() });
+        let keys =
+            [("one", copy("a")), ("one", copy("b")), ("two", copy("a")), ("one", Selection::Path("a".to_owned()))]
+                .map(|(whole, selection)| digest_key(&Digest::of(whole.as_bytes()), &selection));
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len());
+        assert_eq!(keys[0], digest_key(&Digest::of(b"one"), &copy("a")));
     }
 }

@@ -47,6 +47,7 @@ mod packed;
 mod remote;
 mod rung;
 mod seal;
+mod selection;
 mod usage;
 
 pub use blob::BlobWriter;
