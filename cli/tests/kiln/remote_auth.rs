@@ -1,5 +1,9 @@
 //! Secrets that let builds at files and repositories elsewhere: sent to the host they are for, and nowhere else.
 
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
 use testkit::registry::{File, Registry};
 
 use crate::remote::{repository, serve_as};
@@ -60,7 +64,70 @@ fn repositories_are_fetched_with_the_secret_of_their_host() {
     world.build(&[&header, "-t", "context", &url]);
     assert_eq!(world.in_image("context", "cat /f"), "of the repository\n");
     // A secret of a build is nowhere in what it leaves.
-    let left =
-        std::process::Command::new("grep").args(["-rlF", "eC1hY2Nlc3MtdG9rZW46dG9r"]).arg(world.store()).output();
+    let left = Command::new("grep").args(["-rlF", "eC1hY2Nlc3MtdG9rZW46dG9r"]).arg(world.store()).output();
     assert_eq!(String::from_utf8_lossy(&left.unwrap().stdout), "");
+}
+
+#[test]
+fn a_secret_stays_with_its_host_when_that_sends_the_download_elsewhere() {
+    let (world, server, elsewhere) = (World::new(), Registry::start(), Registry::start());
+    let sent_to = |url: String| File { redirect: Some(url), ..File::default() };
+    let here =
+        server.put_file("/files/here", sent_to(server.put_file("/files/a", guarded("same host\n", "Bearer tok"))));
+    let there = elsewhere.put_file("/files/a", guarded("other host\n", "Bearer tok"));
+    let there = server.put_file("/files/there", sent_to(there));
+    let token = secret(&world, &format!("HTTP_AUTH_TOKEN_{}", server.host()), "tok");
+    world.write("ctx/Dockerfile", format!("FROM busybox\nADD {here} /a\n"));
+    world.build(&[&token, "-t", "app", "ctx"]);
+    assert_eq!(world.in_image("app", "cat /a"), "same host\n");
+    world.write("ctx/Dockerfile", format!("FROM busybox\nADD {there} /a\n"));
+    let ended = world.kiln(&["build", &token, "ctx"]);
+    assert!(ended.code == 1 && ended.stderr.contains("401"), "{}", ended.stderr);
+}
+
+fn make_key(world: &World, name: &str) {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(world.path(name));
+    assert!(command.status().unwrap().success());
+}
+
+/// Lets those who have the key `user` in over SSH, until the test ends, and returns the port.
+fn serve_ssh(world: &World) -> u16 {
+    make_key(world, "host");
+    make_key(world, "user");
+    let settings = ["HostKey", "AuthorizedKeysFile"].into_iter().zip(["host", "user.pub"]);
+    let settings: String = settings.map(|(name, file)| format!("{name} {}\n", world.path(file).display())).collect();
+    world.write("sshd_config", format!("{settings}StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"));
+    // It wants a directory in /run.
+    let script = "mount -t tmpfs none /run && mkdir /run/sshd && exec /usr/sbin/sshd -i -f \"$0\"";
+    let settings = world.path("sshd_config");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let connection = OwnedFd::from(connection);
+            let output = Stdio::from(connection.try_clone().unwrap());
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", script]).arg(&settings).stdin(connection).stdout(output);
+            command.stderr(Stdio::null()).status().unwrap();
+        }
+    });
+    port
+}
+
+// Spec, section 1.5: the agent of the client for repositories behind SSH.
+#[test]
+fn repositories_are_fetched_over_ssh_with_the_keys_of_the_build() {
+    let world = World::new();
+    world.write("repo/file", "over ssh\n");
+    world.write("repo/Dockerfile", "FROM busybox\nCOPY file /f\n");
+    let commit = repository(&world, "repo");
+    let url = format!("ssh://root@127.0.0.1:{}{}", serve_ssh(&world), world.path("repo").display());
+    world.write("ctx/Dockerfile", format!("FROM busybox\nADD --checksum={commit} {url}#main /a/\n"));
+    let refused = world.kiln(&["build", "ctx"]);
+    assert!(refused.code == 1 && refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+    world.build(&["--ssh", "default=user", "-t", "added", "ctx"]);
+    assert_eq!(world.in_image("added", "cat /a/file"), "over ssh\n");
+    world.build(&["--ssh", "default=user", "-t", "context", &url]);
+    assert_eq!(world.in_image("context", "cat /f"), "over ssh\n");
 }

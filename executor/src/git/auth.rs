@@ -13,6 +13,11 @@ use store::Store;
 use crate::ssh::{Relay, SshAgent};
 use crate::{ExecError, Secrets};
 
+/// How git reaches hosts over SSH (ssh_config(5)). A host that the user's files know must have the key that they say; one that they do not know is believed, as by BuildKit, and
+/// not written down: new keys go into the first of the files.
+const SSH: &str = "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
+    -o 'UserKnownHostsFile=/dev/null ~/.ssh/known_hosts ~/.ssh/known_hosts2' -o LogLevel=ERROR";
+
 /// What git gets into repositories with.
 #[derive(Default)]
 pub(super) struct Auth {
@@ -68,7 +73,7 @@ impl Auth {
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_ASKPASS", "true"),
-            ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
+            ("GIT_SSH_COMMAND", SSH),
             ("LC_ALL", "C"),
         ];
         command.envs(fixed);
