@@ -190,7 +190,7 @@ impl Graph {
     }
 
     /// Returns all vertices, each after those it needs.
-    pub fn vertices(&self) -> impl Iterator<Item = (VertexId, &Vertex)> {
+    pub fn vertices(&self) -> impl DoubleEndedIterator<Item = (VertexId, &Vertex)> {
         self.dag.node_indices().map(|node| (VertexId(node.index() as u32), &self.dag[node]))
     }
 

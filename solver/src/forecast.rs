@@ -37,10 +37,12 @@ where
 {
     let mut solver = Solver::new(graph, targets, ports, options, observe, cancel);
     solver.look_up(targets).await?;
-    let waiting = solver.needed.iter().copied().filter(|id| matches!(solver.work.state(*id), State::Waiting));
-    for id in waiting.collect::<Vec<_>>() {
+    for id in solver.work.shape.needed().iter().copied() {
+        if !matches!(solver.work.state(id), State::Waiting) {
+            continue;
+        }
         if let Some(outputs) = solver.find_by_content(id).await? {
-            solver.work.set(id, State::Done(outputs));
+            solver.work.set(id, State::Done(outputs.into()));
         }
     }
     Ok(solver.verdicts())
@@ -67,10 +69,11 @@ where
 
     fn verdicts(&self) -> BTreeMap<VertexId, Forecast> {
         let mut verdicts = BTreeMap::new();
-        for id in self.needed.iter().copied().filter(|id| !self.work.is_source(*id)) {
-            let is_waiting = |input: &VertexId| matches!(self.work.state(*input), State::Waiting);
+        let needed = self.work.shape.needed();
+        for id in needed.iter().copied().filter(|id| !self.work.is_source(*id)) {
+            let is_waiting = |input: VertexId| matches!(self.work.state(input), State::Waiting);
             let verdict = match self.work.state(id) {
-                State::Waiting if self.work.inputs(id, false).iter().any(is_waiting) => {
+                State::Waiting if self.work.inputs(id, false).any(is_waiting) => {
                     let may_hit = self.work.step(id).known && !self.work.graph[id].hints.ignore_cache;
                     if may_hit { Forecast::MayRun } else { Forecast::Runs }
                 }
@@ -79,10 +82,10 @@ where
             };
             verdicts.insert(id, verdict);
         }
-        for id in self.needed.iter().copied().filter(|id| self.work.is_source(*id)) {
-            let of_reader = |dependent: VertexId| verdicts.get(&dependent).copied();
-            let readers = self.work.graph.dependents(id).into_iter().filter_map(of_reader);
-            let is_target_itself = self.work.graph.dependents(id).iter().all(|it| !self.needed.contains(it));
+        for id in needed.iter().copied().filter(|id| self.work.is_source(*id)) {
+            let dependents = self.work.shape.dependents(id);
+            let readers = dependents.iter().filter_map(|dependent| verdicts.get(dependent).copied());
+            let is_target_itself = dependents.is_empty();
             let verdict = match readers.filter(|verdict| *verdict != Forecast::Cached).min() {
                 Some(verdict) => verdict,
                 None if is_target_itself => Forecast::Runs,

@@ -13,6 +13,7 @@
 mod forecast;
 mod key;
 mod ports;
+mod shape;
 mod solve;
 mod step;
 mod work;

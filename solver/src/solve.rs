@@ -70,18 +70,6 @@ where
     Solver::new(graph, targets, ports, options, observe, cancel).run(targets).await
 }
 
-/// Returns the steps that the targets need, themselves included.
-fn needed(graph: &Graph, targets: &[Edge]) -> BTreeSet<VertexId> {
-    let mut needed = BTreeSet::new();
-    let mut pending: Vec<VertexId> = targets.iter().map(|edge| edge.vertex).collect();
-    while let Some(id) = pending.pop() {
-        if needed.insert(id) {
-            pending.extend(graph[id].inputs.iter().map(|input| input.edge.vertex));
-        }
-    }
-    needed
-}
-
 /// Something that was awaited has come.
 enum Settled<S, L, F> {
     Pinned(VertexId, Option<Selection>, Result<Digest, StepError<F>>),
@@ -101,7 +89,6 @@ pub(crate) struct Solver<'a, E: Executor, C: Cache<Snapshot = E::Snapshot>> {
     options: Options<'a>,
     pub(crate) cancel: CancellationToken,
     pub(crate) work: Work<'a, E::Snapshot, C::Lock>,
-    pub(crate) needed: BTreeSet<VertexId>,
     pins: BTreeMap<(VertexId, Option<Selection>), Digest>,
     executing: usize,
     jobs: FuturesUnordered<Job<'a, E, C>>,
@@ -126,8 +113,7 @@ where
             options,
             // A child, so that a failing step stops its siblings without stopping what the caller does next.
             cancel: cancel.child_token(),
-            work: Work::new(graph, observe),
-            needed: needed(graph, targets),
+            work: Work::new(graph, targets, observe),
             pins: BTreeMap::new(),
             executing: 0,
             jobs: FuturesUnordered::new(),
@@ -223,8 +209,8 @@ where
 
     fn start_pins(&mut self) {
         let mut edges = BTreeSet::new();
-        for id in &self.needed {
-            let inputs = self.work.graph[*id].inputs.iter();
+        for id in self.work.shape.needed().iter().copied().filter(|id| self.work.inputs(*id, true).next().is_some()) {
+            let inputs = self.work.graph[id].inputs.iter();
             let sources = inputs.filter(|input| self.work.is_source(input.edge.vertex));
             edges.extend(sources.map(|input| (input.edge.vertex, input.selection.clone())));
         }
@@ -243,7 +229,7 @@ where
             let inputs = &self.work.graph[**id].inputs;
             inputs.iter().any(|input| input.edge.vertex == source && input.selection.as_ref() == selection)
         };
-        self.needed.iter().find(reads).copied().unwrap_or(source)
+        self.work.shape.needed().iter().find(reads).copied().unwrap_or(source)
     }
 
     pub(crate) fn pin(&self, id: VertexId, place: usize) -> Option<&Digest> {
@@ -255,8 +241,7 @@ where
     }
 
     fn compute_keys(&mut self) {
-        let ids: Vec<VertexId> = self.needed.iter().copied().collect();
-        for id in ids {
+        for id in self.work.shape.needed().iter().copied() {
             let definition = self.definition(id, &BTreeMap::new());
             let vertex = &self.work.graph[id];
             let above_fresh = vertex.inputs.iter().any(|input| self.work.step(input.edge.vertex).fresh);
@@ -301,7 +286,7 @@ where
             let step = self.work.step(id);
             let found = if step.fresh { None } else { self.ports.1.find(&step.definition) };
             if let Some(found) = found {
-                self.work.set(id, State::Done(found.outputs));
+                self.work.set(id, State::Done(found.outputs.into()));
                 continue;
             }
             self.work.step_mut(id).known = self.ports.1.knows(&self.work.graph[id].key_digest);
@@ -312,11 +297,9 @@ where
 
     /// Reports, in the order of the Dockerfile, every step that was found and every step beneath one that was.
     fn report_hits(&mut self) {
-        let hits: Vec<VertexId> =
-            self.needed.iter().copied().filter(|id| matches!(self.work.state(*id), State::Done(_))).collect();
-        let edges: Vec<Edge> = hits.iter().map(|id| Edge::from(*id)).collect();
-        let beneath = needed(self.work.graph, &edges);
-        for id in beneath {
+        let needed = self.work.shape.needed();
+        let hits = needed.iter().copied().filter(|id| matches!(self.work.state(*id), State::Done(_)));
+        for id in self.work.shape.beneath(hits) {
             if matches!(self.work.state(id), State::Done(_)) || self.is_beneath_hits_only(id) {
                 self.work.report(id, Outcome::Cached);
             }
@@ -324,14 +307,14 @@ where
     }
 
     fn is_beneath_hits_only(&self, id: VertexId) -> bool {
-        let read_by_waiting = |dependent: VertexId| matches!(self.work.state(dependent), State::Waiting);
+        let read_by_waiting = |dependent: &VertexId| matches!(self.work.state(*dependent), State::Waiting);
         matches!(self.work.state(id), State::Idle)
-            && !(self.work.is_source(id) && self.work.graph.dependents(id).into_iter().any(read_by_waiting))
+            && !(self.work.is_source(id) && self.work.shape.dependents(id).iter().any(read_by_waiting))
     }
 
     /// Reports the sources that were never fetched, since everything that reads them was found by its content.
     fn report_unfetched(&mut self) {
-        for id in std::mem::take(&mut self.needed) {
+        for id in self.work.shape.needed().iter().copied() {
             if matches!(self.work.state(id), State::Idle) {
                 self.work.report(id, Outcome::Cached);
             }
@@ -348,7 +331,8 @@ where
     /// Finds out for each step that has to be made how long the longest chain of steps is that it begins.
     fn estimate_chains(&mut self) {
         let is_wanted = |id: &VertexId| matches!(self.work.state(*id), State::Waiting);
-        if !self.needed.iter().any(is_wanted) {
+        let needed = self.work.shape.needed();
+        if !needed.iter().any(is_wanted) {
             return;
         }
         let times = (self.options.times)();
@@ -356,9 +340,9 @@ where
             return;
         }
         // From the targets down: a step comes after all that need it.
-        for id in self.needed.iter().rev().copied() {
+        for id in needed.iter().rev().copied() {
             let own = times.get(&id).copied().unwrap_or_default();
-            let above = self.work.graph.dependents(id).into_iter().map(|dependent| self.work.step(dependent).chain);
+            let above = self.work.shape.dependents(id).iter().map(|dependent| self.work.step(*dependent).chain);
             let chain = own + above.max().unwrap_or_default();
             self.work.step_mut(id).chain = chain;
         }
@@ -366,8 +350,9 @@ where
 
     /// Counts what each wanted step waits for, and prepares those that wait for nothing.
     fn start_waiting(&mut self) {
-        let ids = self.needed.iter().copied();
-        let waiting: Vec<VertexId> = ids.filter(|id| matches!(self.work.state(*id), State::Waiting)).collect();
+        let needed = self.work.shape.needed();
+        let waiting: Vec<VertexId> =
+            needed.iter().copied().filter(|id| matches!(self.work.state(*id), State::Waiting)).collect();
         for id in waiting {
             self.work.count_missing(id);
             if self.work.step(id).missing == 0 {
@@ -408,8 +393,8 @@ where
 
     /// Wants the sources of a step that has to run.
     fn fetch_sources(&mut self, id: VertexId, held: Held<C::Lock>) {
-        let mut missing = self.work.inputs(id, true);
-        missing.retain(|source| self.work.outputs(*source).is_none());
+        let sources = self.work.inputs(id, true);
+        let missing: Vec<VertexId> = sources.filter(|source| self.work.outputs(*source).is_none()).collect();
         if missing.is_empty() {
             self.work.set(id, State::Ready(Some(held)));
             return;
@@ -449,15 +434,15 @@ where
         let as_looked_up = pins.iter().all(|(place, pin)| self.pin(id, *place) == Some(pin));
         let pinned = |place| pins.get(&place).or_else(|| self.pin(id, place)).copied();
         let Some(seen) = self.work.seen(id, pinned) else { return self.fail_bug(id) };
-        let definition = self.definition(id, &pins);
         if !as_looked_up {
-            self.work.step_mut(id).definition = definition;
+            self.work.step_mut(id).definition = self.definition(id, &pins);
             self.report_keys(id, &pins);
             self.recompute_above(id);
         }
+        let definition = self.work.step(id).definition;
         let executed =
             Executed { seen, definition, content: content.filter(|_| as_looked_up), outputs: outputs.clone(), locks };
-        self.work.set(id, State::Recording(outputs));
+        self.work.set(id, State::Recording(outputs.into()));
         let (ports, graph) = (self.ports, self.work.graph);
         self.jobs.push(Box::pin(async move {
             // What has run is recorded even if the build is being stopped, so that the next one need not run it again.
@@ -468,8 +453,8 @@ where
 
     /// A file changed between look-up and execution, so the definition keys above it name what was never built.
     fn recompute_above(&mut self, id: VertexId) {
-        let above: Vec<VertexId> = self.needed.range(id..).copied().filter(|it| *it != id).collect();
-        for id in above {
+        let needed = self.work.shape.needed();
+        for id in needed[needed.partition_point(|it| *it <= id)..].iter().copied() {
             if matches!(self.work.state(id), State::Idle | State::Waiting) {
                 let definition = self.definition(id, &BTreeMap::new());
                 self.work.step_mut(id).definition = definition;
@@ -478,7 +463,7 @@ where
     }
 
     fn finish(&mut self, id: VertexId, outputs: Vec<E::Snapshot>, outcome: Outcome, served: Served) {
-        self.work.set(id, State::Done(outputs));
+        self.work.set(id, State::Done(outputs.into()));
         self.work.report(id, outcome);
         self.serve_dependents(id, served);
     }

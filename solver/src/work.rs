@@ -11,10 +11,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use llb::{Graph, VertexId};
+use llb::{Edge, Graph, VertexId};
 use oci::Digest;
 
 use crate::ports::{Outcome, StepEvent, StepKeys};
+use crate::shape::Shape;
 use crate::step::Seen;
 
 /// Where a step stands.
@@ -32,11 +33,38 @@ pub(crate) enum State<S, L> {
     /// It is running. The lock is held by it.
     Executing,
     /// It has run; what it made can be used, but may yet be replaced by an equal older result.
-    Recording(Vec<S>),
+    Recording(Outputs<S>),
     /// Its result is there.
-    Done(Vec<S>),
+    Done(Outputs<S>),
     /// It has no result and will have none.
     Ended,
+}
+
+/// The snapshots of a step, by output. Nearly every step has one, which needs no place of its own on the heap.
+pub(crate) enum Outputs<S> {
+    One(S),
+    Several(Vec<S>),
+}
+
+impl<S> From<Vec<S>> for Outputs<S> {
+    fn from(mut outputs: Vec<S>) -> Self {
+        match (outputs.len(), outputs.pop()) {
+            (1, Some(output)) => Self::One(output),
+            (_, last) => {
+                outputs.extend(last);
+                Self::Several(outputs)
+            }
+        }
+    }
+}
+
+impl<S> Outputs<S> {
+    fn as_slice(&self) -> &[S] {
+        match self {
+            Self::One(output) => std::slice::from_ref(output),
+            Self::Several(outputs) => outputs,
+        }
+    }
 }
 
 /// What a step keeps from its preparation until it is recorded.
@@ -85,6 +113,7 @@ pub(crate) enum Served {
 /// The state of every step, and who is told when it changes.
 pub(crate) struct Work<'a, S, L> {
     pub(crate) graph: &'a Graph,
+    pub(crate) shape: Shape,
     steps: Vec<Step<S, L>>,
     /// The steps that are ready, the next one first: that with the longest chain, and of equal ones the first of the Dockerfile.
     ready: BTreeSet<(Reverse<Duration>, VertexId)>,
@@ -93,7 +122,7 @@ pub(crate) struct Work<'a, S, L> {
 
 impl<'a, S: Clone, L> Work<'a, S, L> {
     /// Starts with every step idle.
-    pub(crate) fn new(graph: &'a Graph, observe: &'a (dyn Fn(StepEvent) + Sync)) -> Self {
+    pub(crate) fn new(graph: &'a Graph, targets: &[Edge], observe: &'a (dyn Fn(StepEvent) + Sync)) -> Self {
         let idle = || Step {
             state: State::Idle,
             definition: Digest::from_bytes([0; 32]),
@@ -104,7 +133,7 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
             reported: Reported::Nothing,
         };
         let steps = std::iter::repeat_with(idle).take(graph.len()).collect();
-        Self { graph, steps, ready: BTreeSet::new(), observe }
+        Self { graph, shape: Shape::new(graph, targets), steps, ready: BTreeSet::new(), observe }
     }
 
     pub(crate) fn step(&self, id: VertexId) -> &Step<S, L> {
@@ -169,13 +198,13 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
     }
 
     pub(crate) fn is_source(&self, id: VertexId) -> bool {
-        self.graph[id].op.as_source().is_some()
+        self.shape.is_source(id)
     }
 
     /// Returns the outputs of a step, once it has run or been found.
     pub(crate) fn outputs(&self, id: VertexId) -> Option<&[S]> {
         match self.state(id) {
-            State::Recording(outputs) | State::Done(outputs) => Some(outputs),
+            State::Recording(outputs) | State::Done(outputs) => Some(outputs.as_slice()),
             _ => None,
         }
     }
@@ -193,14 +222,13 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
     }
 
     /// Returns the inputs of a step that are sources, or those that are not, each once.
-    pub(crate) fn inputs(&self, id: VertexId, sources: bool) -> BTreeSet<VertexId> {
-        let inputs = self.graph[id].inputs.iter().map(|input| input.edge.vertex);
-        inputs.filter(|input| self.is_source(*input) == sources).collect()
+    pub(crate) fn inputs(&self, id: VertexId, sources: bool) -> impl Iterator<Item = VertexId> {
+        self.shape.inputs(id).iter().copied().filter(move |input| self.is_source(*input) == sources)
     }
 
     /// Counts what a step waits for, once it is known which of its inputs were found.
     pub(crate) fn count_missing(&mut self, id: VertexId) {
-        let missing = self.inputs(id, false).into_iter().filter(|input| !self.serves(*input, id)).count();
+        let missing = self.inputs(id, false).filter(|input| !self.serves(*input, id)).count();
         self.step_mut(id).missing = missing;
     }
 
@@ -209,7 +237,8 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
     /// `before` tells whom it served before its state changed, so that nobody counts it twice.
     pub(crate) fn served(&mut self, id: VertexId, before: Served) -> Vec<VertexId> {
         let mut free = Vec::new();
-        for dependent in self.graph.dependents(id) {
+        for place in 0..self.shape.dependents(id).len() {
+            let dependent = self.shape.dependents(id)[place];
             let counts = match self.state(dependent) {
                 // A step that waits for others does not count its sources yet.
                 State::Waiting if self.is_source(id) => false,
@@ -248,8 +277,7 @@ impl<'a, S: Clone, L> Work<'a, S, L> {
 
     /// Ends all steps that have no result: the running ones were stopped, the others never ran.
     pub(crate) fn end_all(&mut self) {
-        let ids: Vec<VertexId> = self.graph.vertices().map(|(id, _)| id).collect();
-        for id in ids {
+        for id in self.shape.needed().iter().copied() {
             let outcome = match self.state(id) {
                 State::Idle | State::Done(_) | State::Ended => continue,
                 State::Waiting | State::Preparing | State::Fetching(_) | State::Ready(_) => Outcome::NotRun,
