@@ -12,6 +12,7 @@ use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
 use store::{LayerId, LayerOrigin, LayerRecord, Store, StoreError};
 
 use super::output::OutputParseError;
+use super::stream::TarStream;
 use crate::Error;
 
 /// As small as what other programs write at their default level 6, since another encoder does it.
@@ -93,9 +94,26 @@ pub(crate) struct LayerBlob {
     /// What it is.
     pub(crate) descriptor: Descriptor,
     /// Its bytes.
-    pub(crate) file: File,
+    content: Content,
     /// Whether its bytes were hashed before; else whoever writes them hashes them on the way.
     pub(crate) is_known: bool,
+}
+
+/// Where the bytes of a blob are.
+enum Content {
+    File(File),
+    /// They are made while they are read.
+    Tar(Box<TarStream>),
+}
+
+impl LayerBlob {
+    /// Returns what became of writing its bytes: what went wrong with making them comes first.
+    pub(crate) fn finish(self, written: Result<(), Error>) -> Result<(), Error> {
+        match self.content {
+            Content::File(_) => written,
+            Content::Tar(tar) => tar.finish(written),
+        }
+    }
 }
 
 /// Returns a layer as a blob; what has to be written for it goes away with the last who has it open.
@@ -110,15 +128,25 @@ pub(crate) fn layer_blob(
 ) -> Result<LayerBlob, Error> {
     let Some(LayerOrigin { blob, .. }) = &record.origin else {
         let opened = store.layer(record.clone())?.open()?;
-        let id = record.id;
-        return write_blob(store, compression, |out| {
+        let (id, diff_id) = (record.id, record.diff_id);
+        let write = move |out: &mut dyn Write| {
             let exported = export_layer(&opened, TarOptions::LAYER, out);
             let actual = exported.map_err(|source| Error::Export { id, source })?.digest;
-            match record.diff_id {
+            match diff_id {
                 Some(expected) if expected != actual => Err(other_tar(id, expected, actual)),
                 _ => Ok(()),
             }
-        });
+        };
+        // What it is is known before it is made.
+        if let (Compression::Uncompressed, Some(digest), Some(size_bytes)) = (compression, diff_id, record.tar_bytes) {
+            let descriptor = Descriptor::new(compression.media_type(), digest, size_bytes);
+            return Ok(LayerBlob {
+                descriptor,
+                content: Content::Tar(Box::new(TarStream::new(write))),
+                is_known: true,
+            });
+        }
+        return write_blob(store, compression, write);
     };
     let file = store.open_blob(&blob.digest)?;
     if let Some(file) = file
@@ -126,7 +154,7 @@ pub(crate) fn layer_blob(
     {
         let mut descriptor = Descriptor::new(oci_media_type(&blob.media_type), blob.digest, blob.size_bytes);
         descriptor.urls.clone_from(&blob.urls);
-        return Ok(LayerBlob { descriptor, file, is_known: false });
+        return Ok(LayerBlob { descriptor, content: Content::File(file), is_known: false });
     }
     write_blob(store, compression, |out| {
         let failed =
@@ -222,7 +250,7 @@ fn write_blob(
     let mut file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     file.rewind().map_err(failed)?;
     let descriptor = Descriptor::new(compression.media_type(), hasher.finish(), size_bytes);
-    Ok(LayerBlob { descriptor, file, is_known: true })
+    Ok(LayerBlob { descriptor, content: Content::File(file), is_known: true })
 }
 
 /// A stream that is hashed and counted on its way.
@@ -277,6 +305,9 @@ impl<W: Write> Write for Digesting<W> {
 
 impl Read for LayerBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
+        match &mut self.content {
+            Content::File(file) => file.read(buffer),
+            Content::Tar(tar) => tar.read(buffer),
+        }
     }
 }

@@ -162,10 +162,11 @@ impl<'a> BundleWriter<'a> {
             };
             diff_ids.push(diff_id);
             let mut descriptor = blob.descriptor.clone();
-            match blob.is_known {
-                true => self.blob(&descriptor, &mut blob)?,
-                false => self.blob(&descriptor, &mut Checked::new(blob, &descriptor))?,
-            }
+            let written = match blob.is_known {
+                true => self.blob(&descriptor, &mut blob),
+                false => self.blob(&descriptor, &mut Checked::new(&mut blob, &descriptor)),
+            };
+            blob.finish(written)?;
             if let Some(latest) = self.latest.filter(|_| record.origin.is_none()) {
                 descriptor.annotations.insert(ANNOTATION_REWRITTEN.to_owned(), latest.unix_seconds().to_string());
             }

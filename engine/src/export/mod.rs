@@ -8,6 +8,7 @@ mod draft;
 mod files;
 mod output;
 mod push;
+mod stream;
 
 use oci::{Reference, Timestamp};
 use store::{ImageRecord, NameRecord, NamedImage, Snapshot};
