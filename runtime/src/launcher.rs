@@ -188,6 +188,8 @@ impl Created {
 
 /// Starts the process; returns when it runs its program or has failed.
 fn spawn(nest: &Nest, shared: Arc<(Plan, Report)>) -> Result<OwnedFd, StartError> {
+    let group = shared.0.group.clone();
+    let birthplace = group.as_ref().and_then(|group| group.birthplace());
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if shared.0.group.is_none() {
         flags |= libc::CLONE_NEWCGROUP;
@@ -197,7 +199,7 @@ fn spawn(nest: &Nest, shared: Arc<(Plan, Report)>) -> Result<OwnedFd, StartError
     }
     #[expect(unsafe_code, reason = "runs a process that shares this one's memory")]
     // SAFETY: `child::run` keeps to what is asked of it.
-    let spawned = unsafe { nest.spawn(flags, move || child::run(&shared.0, &shared.1)) };
+    let spawned = unsafe { nest.spawn(flags, birthplace, move |birth| child::run(&shared.0, &shared.1, birth)) };
     spawned.map_err(|err| match err {
         SpawnError::Nest(source) => StartError::Nest { source },
         SpawnError::Clone(source) => StartError::Clone { source },

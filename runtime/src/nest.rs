@@ -12,7 +12,8 @@
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
-use crate::clone::{PidfdCell, Stack, clone};
+use crate::clone::{PidfdCell, Stack, clone, clone_into};
 use crate::syscall::{self, SignalsBlocked};
 
 /// A process namespace that ends with this value and with this process.
@@ -68,19 +69,38 @@ impl Nest {
     ///
     /// The kernel lets only those make a namespace inside this one who are in it. So there is a process in between, which does that and ends.
     ///
+    /// It is born in `group` where there is one and the kernel can do that; `body` is told.
+    ///
     /// # Safety
     ///
     /// `body` must keep to what [`clone`] asks of it. It is dropped when the process is done with it.
-    pub(crate) unsafe fn spawn<F>(&self, flags: c_int, body: F) -> Result<OwnedFd, SpawnError>
+    pub(crate) unsafe fn spawn<F>(
+        &self,
+        flags: c_int,
+        group: Option<BorrowedFd<'_>>,
+        body: F,
+    ) -> Result<OwnedFd, SpawnError>
     where
-        F: Fn() -> c_int + Send + 'static,
+        F: Fn(Birth) -> c_int + Send + 'static,
     {
-        let body = Box::new(body);
+        let is_in_group = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_in_group);
+        let body = Box::new(move || body(if told.load(Ordering::Acquire) { Birth::InGroup } else { Birth::Outside }));
         let (between_stack, stack) = (Stack::new()?, Stack::new()?);
         let (between_pidfd, pidfd, failure) = (PidfdCell::new(), PidfdCell::new(), AtomicI32::new(0));
         let flags = flags | libc::CLONE_NEWPID | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
         let between = || {
-            // SAFETY: the caller's promise; the stack and `body` are freed only when the process has let go of them.
+            if let Some(group) = group {
+                is_in_group.store(true, Ordering::Release);
+                // SAFETY: the caller's promise; the stack and `body` are freed only when the process has let go of them.
+                let born = unsafe { clone_into(group, flags, &stack, &pidfd, &*body) };
+                if born.is_ok() {
+                    return 0;
+                }
+                is_in_group.store(false, Ordering::Release);
+            }
+            // Where that is not possible it joins the group, and if that is not possible either, that is what is said.
+            // SAFETY: as above.
             if let Err(err) = unsafe { clone(flags, &stack, &pidfd, &*body) } {
                 failure.store(err.raw_os_error(), Ordering::Release);
             }
@@ -144,6 +164,15 @@ impl Drop for Nest {
         // The stack must not go before it is unused. That a child of ours cannot be waited for is possible only when somebody else has done it.
         let _ = syscall::wait_for(&self.keeper);
     }
+}
+
+/// Where a process began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Birth {
+    /// In the control group that it is to be in.
+    InGroup,
+    /// In that of this process.
+    Outside,
 }
 
 /// Why there is no process.

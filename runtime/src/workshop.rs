@@ -46,6 +46,12 @@ impl Workshop {
         open_tree(&self.dir, name, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
     }
 
+    /// The same with all that is mounted in it.
+    pub(crate) fn copy_tree(&self, name: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        open_tree(&self.dir, name, flags)
+    }
+
     /// Returns the directory.
     pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir

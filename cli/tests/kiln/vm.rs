@@ -27,6 +27,9 @@ const HELPERS: &str = include_str!("vm_helpers.sh");
 /// The script of all checks that need only Kiln. Each prints its name and what it found.
 const CHECKS: &str = include_str!("vm_checks.sh");
 
+/// The script of what older control groups do.
+const VERSION_1: &str = include_str!("vm_version_1.sh");
+
 /// The script of what needs an emulator.
 const FOREIGN: &str = include_str!("vm_foreign.sh");
 
@@ -161,4 +164,24 @@ fn programs_for_another_machine_run_where_an_emulator_is_registered() {
         aarch64 arm64 0
         platform: linux/arm64
     "#]].assert_eq(&ended.stdout);
+}
+
+#[test]
+fn control_groups_of_version_1_limit_and_are_seen_alone_and_beside_version_2() {
+    let ended = boot("bookworm", VERSION_1);
+    expect![[r#"
+        alone memory: 1 exit code: 137: cannot allocate memory
+        alone processes: can't fork: Resource temporarily unavailable
+        alone both: devices memory pids 9 33554432 
+        alone members: :/ cpu,cpuacct:/ cpuset:/ devices:/ freezer:/ memory:/ pids:/ 
+        alone a step sees: devices 
+        alone left: 0
+        hybrid memory: 1 exit code: 137: cannot allocate memory
+        hybrid processes: can't fork: Resource temporarily unavailable
+        hybrid both: devices pids unified 9 33554432 
+        hybrid members: :/ cpu,cpuacct:/ cpuset:/ devices:/ freezer:/ pids:/ 
+        hybrid a step sees: devices 
+        hybrid left: 0
+    "#]]
+    .assert_eq(&ended.stdout);
 }

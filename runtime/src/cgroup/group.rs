@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::hierarchies::{Controller, Hierarchies};
+use super::hierarchies::{Controller, Hierarchies, Place};
 use super::limits::{Limits, Setting};
 use super::{devices, program};
 
@@ -84,16 +85,27 @@ pub enum GroupError {
 }
 
 /// Where a process joins a group: it writes `0` for itself.
-pub(crate) type Entrance = OwnedFd;
+type Entrance = OwnedFd;
 
 /// A group in each hierarchy that is needed. It is removed with this value, which has to live until the last process in it has been waited for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
+    /// One in each hierarchy of version 1.
     directories: Vec<Directory>,
     entrances: Vec<Entrance>,
+    unified: Option<Unified>,
     /// Where the kernel says what became of the memory's limit.
     memory: Option<PathBuf>,
     confines_devices: bool,
+    /// What is mounted on `/sys/fs/cgroup` for confined sandboxes in it, once it was needed.
+    pub(super) view: OnceLock<OwnedFd>,
+}
+
+/// The group in version 2.
+#[derive(Debug)]
+struct Unified {
+    directory: Directory,
+    entrance: Entrance,
 }
 
 /// A directory of a group. As long as it is locked, nobody else removes it.
@@ -110,10 +122,10 @@ impl Group {
     pub(crate) fn for_devices(hierarchies: &Hierarchies) -> Option<Self> {
         match hierarchies {
             Hierarchies::None => None,
-            Hierarchies::V1(places) => places
+            Hierarchies::V1 { places, .. } => places
                 .get(&Controller::Devices)
                 .and_then(|place| Self::make_v1([(place.own.clone(), vec![])], true).ok()),
-            Hierarchies::V2(place) => Self::make_v2(&place.own, &place.mount, &[], true).ok(),
+            Hierarchies::V2(place) => Self::default().with_v2(&place.own, &place.mount, &[], true).ok(),
         }
     }
 
@@ -130,30 +142,40 @@ impl Group {
                 let first = limits.v1().first().map_or(Controller::Devices, |setting| setting.controller);
                 Err(GroupError::NoController { controller: first.name() })
             }
-            Hierarchies::V2(place) => {
-                let parent = place.mount.join(parent.as_deref().unwrap_or(Path::new(PARENT_V2)));
-                Self::make_v2(&parent, &place.mount, &limits.v2(), confine_devices)
-            }
-            Hierarchies::V1(places) => {
-                let settings = limits.v1();
+            Hierarchies::V2(place) => Self::default().with_v2(
+                &parent_v2(place, parent.as_deref()),
+                &place.mount,
+                &limits.v2(),
+                confine_devices,
+            ),
+            Hierarchies::V1 { places, beside, .. } => {
+                let mut settings = limits.v1();
+                // What only version 2 has, it limits.
+                let missing: BTreeSet<Controller> =
+                    settings.iter().map(|it| it.controller).filter(|it| !places.contains_key(it)).collect();
+                settings.retain(|setting| !missing.contains(&setting.controller));
                 let mut needed: BTreeSet<Controller> = settings.iter().map(|setting| setting.controller).collect();
                 needed.extend(confine_devices.then_some(Controller::Devices).filter(|it| places.contains_key(it)));
                 if parent.is_some() {
                     needed.extend(places.keys());
                 }
                 let mut groups: Vec<(PathBuf, Vec<Setting>)> = Vec::new();
-                for controller in needed {
-                    let place =
-                        places.get(&controller).ok_or(GroupError::NoController { controller: controller.name() })?;
+                for (controller, place) in places.iter().filter(|(controller, _)| needed.contains(controller)) {
                     let base = parent.as_ref().map_or_else(|| place.own.clone(), |parent| place.mount.join(parent));
-                    let own: Vec<Setting> = settings.iter().filter(|it| it.controller == controller).cloned().collect();
+                    let own: Vec<Setting> =
+                        settings.iter().filter(|it| it.controller == *controller).cloned().collect();
                     // Some controllers share a hierarchy: `cpu,cpuacct`.
                     match groups.iter_mut().find(|(path, _)| *path == base) {
                         Some((_, settings)) => settings.extend(own),
                         None => groups.push((base, own)),
                     }
                 }
-                Self::make_v1(groups, confine_devices)
+                let group = Self::make_v1(groups, confine_devices)?;
+                let Some(first) = missing.first() else { return Ok(group) };
+                let absent = GroupError::NoController { controller: first.name() };
+                let place = beside.as_ref().filter(|place| missing.iter().all(|it| place.offers(*it))).ok_or(absent)?;
+                let settings: Vec<_> = limits.v2().into_iter().filter(|it| missing.contains(&it.controller)).collect();
+                group.with_v2(&parent_v2(place, parent.as_deref()), &place.mount, &settings, false)
             }
         }
     }
@@ -163,7 +185,7 @@ impl Group {
         groups: impl IntoIterator<Item = (PathBuf, Vec<Setting>)>,
         confine_devices: bool,
     ) -> Result<Self, GroupError> {
-        let mut made = Self { directories: Vec::new(), entrances: Vec::new(), memory: None, confines_devices: false };
+        let mut made = Self::default();
         for (base, settings) in groups {
             let directory = Directory::make(&base)?;
             let path = directory.path.clone();
@@ -185,12 +207,18 @@ impl Group {
         Ok(made)
     }
 
-    /// Makes a group beneath `base`, with settings.
-    fn make_v2(base: &Path, mount: &Path, settings: &[Setting], confine_devices: bool) -> Result<Self, GroupError> {
+    /// Makes a group of version 2 beneath `base`, with settings.
+    fn with_v2(
+        self,
+        base: &Path,
+        mount: &Path,
+        settings: &[Setting],
+        confine_devices: bool,
+    ) -> Result<Self, GroupError> {
         let directory = Directory::make(base)?;
         let path = directory.path.clone();
-        let mut made =
-            Self { directories: vec![directory], entrances: Vec::new(), memory: None, confines_devices: false };
+        let entrance = open_entrance(&path.join("cgroup.procs"))?;
+        let mut made = Self { unified: Some(Unified { directory, entrance }), ..self };
         let controllers: BTreeSet<Controller> = settings.iter().map(|setting| setting.controller).collect();
         for controller in controllers {
             delegate(mount, base, controller)?;
@@ -201,14 +229,35 @@ impl Group {
             attached.map_err(|source| GroupError::Devices { path: path.clone(), source })?;
             made.confines_devices = true;
         }
-        made.memory = settings.iter().any(|it| it.controller == Controller::Memory).then(|| path.clone());
-        made.entrances.push(open_entrance(&path.join("cgroup.procs"))?);
+        if settings.iter().any(|it| it.controller == Controller::Memory) {
+            made.memory = Some(path);
+        }
         Ok(made)
     }
 
-    /// Where the first process of a sandbox joins the group, once in each hierarchy.
+    /// Returns the directory of the group in a hierarchy; `None` is one that it has nothing in.
+    pub(super) fn directory_in(&self, mount: &Path) -> Option<&Path> {
+        let unified = self.unified.as_ref().map(|unified| &unified.directory);
+        self.directories
+            .iter()
+            .chain(unified)
+            .map(|directory| directory.path.as_path())
+            .find(|path| path.starts_with(mount))
+    }
+
+    /// Where the first process of a sandbox joins the group, once in each hierarchy of version 1.
     pub(crate) fn entrances(&self) -> &[Entrance] {
         &self.entrances
+    }
+
+    /// The same in version 2.
+    pub(crate) fn unified_entrance(&self) -> Option<&Entrance> {
+        self.unified.as_ref().map(|unified| &unified.entrance)
+    }
+
+    /// The group of version 2, which a process can be born in.
+    pub(crate) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(|unified| unified.directory.lock.as_fd())
     }
 
     /// Returns whether only the devices can be opened that Docker lets every container open.
@@ -299,6 +348,10 @@ fn sweep(base: &Path) {
             let _ = fs::remove_dir(entry.path());
         }
     }
+}
+
+fn parent_v2(place: &Place, parent: Option<&Path>) -> PathBuf {
+    place.mount.join(parent.unwrap_or(Path::new(PARENT_V2)))
 }
 
 /// Returns the path of a group beneath the root of a hierarchy.

@@ -10,8 +10,15 @@ pub enum Hierarchies {
     /// None: nothing can be limited.
     #[default]
     None,
-    /// One for each controller (version 1); also where version 2 is mounted beside them, without controllers.
-    V1(BTreeMap<Controller, Place>),
+    /// One for each controller (version 1).
+    V1 {
+        /// Where the controllers are that groups are made for.
+        places: BTreeMap<Controller, Place>,
+        /// All that are mounted, with those that Kiln does not use itself, in the order of mounting.
+        mounted: Vec<Place>,
+        /// Version 2, where it is mounted beside them. It may have controllers that version 1 does not have.
+        beside: Option<Place>,
+    },
     /// One for all (version 2).
     V2(Place),
 }
@@ -23,6 +30,14 @@ pub struct Place {
     pub mount: PathBuf,
     /// The directory of the group that this process is in.
     pub own: PathBuf,
+}
+
+impl Place {
+    /// Returns whether version 2 has a controller.
+    pub(super) fn offers(&self, controller: Controller) -> bool {
+        let offered = fs::read_to_string(self.mount.join("cgroup.controllers")).unwrap_or_default();
+        offered.split_whitespace().any(|name| name == controller.name())
+    }
 }
 
 /// What limits one kind of thing.
@@ -75,7 +90,7 @@ impl Hierarchies {
 
     /// The same as [`Hierarchies::find`] from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` (proc(5), cgroups(7)).
     pub(super) fn parse(mounts: &str, memberships: &str) -> Self {
-        let (mut v1, mut v2) = (BTreeMap::new(), None);
+        let (mut places, mut mounted, mut v2) = (BTreeMap::new(), Vec::new(), None);
         for mount in mounts.lines().filter_map(parse_mount) {
             match mount.kind {
                 "cgroup2" => {
@@ -83,17 +98,17 @@ impl Hierarchies {
                     v2 = v2.or_else(|| own.map(|own| mount.place(own)));
                 }
                 "cgroup" => {
+                    let Some(place) = own_path(memberships, &mount).map(|own| mount.place(own)) else { continue };
                     for controller in Controller::ALL.into_iter().filter(|it| mount.has_option(it.name())) {
-                        if let Some(own) = own_path(memberships, controller) {
-                            v1.entry(controller).or_insert_with(|| mount.place(own));
-                        }
+                        places.entry(controller).or_insert_with(|| place.clone());
                     }
+                    mounted.push(place);
                 }
                 _ => {}
             }
         }
         match v2 {
-            _ if !v1.is_empty() => Self::V1(v1),
+            beside if !places.is_empty() => Self::V1 { places, mounted, beside },
             Some(place) => Self::V2(place),
             None => Self::None,
         }
@@ -133,12 +148,12 @@ fn parse_mount(line: &str) -> Option<MountLine<'_>> {
     Some(MountLine { kind, root, point: PathBuf::from(point), options })
 }
 
-/// Returns the path of the own group in the hierarchy of a controller: `4:cpu,cpuacct:/user.slice`.
-fn own_path(memberships: &str, controller: Controller) -> Option<&str> {
+/// Returns the path of the own group in a hierarchy, which is told by its controllers or its name: `4:cpu,cpuacct:/user.slice`, `1:name=systemd:/`.
+fn own_path<'a>(memberships: &'a str, mount: &MountLine<'_>) -> Option<&'a str> {
     memberships.lines().find_map(|line| {
         let (_, line) = line.split_once(':')?;
         let (controllers, path) = line.split_once(':')?;
-        controllers.split(',').any(|name| name == controller.name()).then_some(path)
+        controllers.split(',').any(|name| !name.is_empty() && mount.has_option(name)).then_some(path)
     })
 }
 
@@ -160,18 +175,22 @@ mod tests {
     }
 
     #[test]
-    fn controllers_of_version_1_win_over_an_empty_version_2() {
+    fn controllers_of_version_1_have_version_2_beside_them() {
         let found = Hierarchies::parse(
             "40 30 0:31 / /c/unified rw - cgroup2 cgroup rw\n\
              41 30 0:32 / /c/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
-             42 30 0:33 / /c/devices rw shared:9 - cgroup none rw,devices",
-            "3:devices:/a/b\n2:cpu,cpuacct:/\n0::/\n",
+             42 30 0:33 / /c/devices rw shared:9 - cgroup none rw,devices\n\
+             43 30 0:34 / /c/systemd rw - cgroup cgroup rw,xattr,name=systemd",
+            "4:name=systemd:/a\n3:devices:/a/b\n2:cpu,cpuacct:/\n0::/c\n",
         );
-        let expected = [
-            (Controller::Cpu, place("/c/cpu,cpuacct", "/c/cpu,cpuacct")),
-            (Controller::Devices, place("/c/devices", "/c/devices/a/b")),
-        ];
-        assert_eq!(found, Hierarchies::V1(expected.into()));
+        let cpu = place("/c/cpu,cpuacct", "/c/cpu,cpuacct");
+        let devices = place("/c/devices", "/c/devices/a/b");
+        let expected = Hierarchies::V1 {
+            places: [(Controller::Cpu, cpu.clone()), (Controller::Devices, devices.clone())].into(),
+            mounted: vec![cpu, devices, place("/c/systemd", "/c/systemd/a")],
+            beside: Some(place("/c/unified", "/c/unified/c")),
+        };
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -179,7 +198,8 @@ mod tests {
         let mounted = "9 8 0:5 /docker/7 /c/pids ro - cgroup cgroup rw,pids";
         for own in ["/docker/7", "/", "/../elsewhere"] {
             let found = Hierarchies::parse(mounted, &format!("1:pids:{own}"));
-            assert_eq!(found, Hierarchies::V1([(Controller::Pids, place("/c/pids", "/c/pids"))].into()), "{own}");
+            let Hierarchies::V1 { mounted, .. } = found else { panic!("{found:?}") };
+            assert_eq!(mounted, [place("/c/pids", "/c/pids")], "{own}");
         }
         assert_eq!(Hierarchies::parse("", ""), Hierarchies::None);
     }

@@ -8,6 +8,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use super::report::{During, Report, Result, Step};
 use super::{command, identity, mounts};
+use crate::nest::Birth;
 use crate::plan::{NetworkPlan, Plan, Streams};
 use crate::syscall;
 
@@ -17,16 +18,16 @@ const UMASK: u32 = 0o022;
 const FIRST_OTHER: i32 = 3;
 
 /// Becomes the sandbox and runs its program. Returns only on failure, which is then in the report.
-pub(crate) fn run(plan: &Plan, report: &Report) -> c_int {
-    let Err(failure) = become_sandbox(plan);
+pub(crate) fn run(plan: &Plan, report: &Report, birth: Birth) -> c_int {
+    let Err(failure) = become_sandbox(plan, birth);
     report.set(failure);
     // Nobody looks at the code: the report is there.
     1
 }
 
-fn become_sandbox(plan: &Plan) -> Result<std::convert::Infallible> {
+fn become_sandbox(plan: &Plan, birth: Birth) -> Result<std::convert::Infallible> {
     umask(rustix::fs::Mode::empty());
-    join_group(plan)?;
+    join_group(plan, birth)?;
     syscall::join_new_keyring().during(Step::Keyring)?;
     // Before the mounts, because sysfs shows the network of the process that mounts it.
     join_network(&plan.network)?;
@@ -49,9 +50,10 @@ fn become_sandbox(plan: &Plan) -> Result<std::convert::Infallible> {
 }
 
 /// Joins the control group, of which the process then sees nothing above.
-fn join_group(plan: &Plan) -> Result<()> {
+fn join_group(plan: &Plan, birth: Birth) -> Result<()> {
     let Some(group) = &plan.group else { return Ok(()) };
-    for (index, entrance) in group.entrances().iter().enumerate() {
+    let unified = group.unified_entrance().filter(|_| birth == Birth::Outside);
+    for (index, entrance) in group.entrances().iter().chain(unified).enumerate() {
         rustix::io::write(entrance, b"0").during_each(Step::JoinGroup, index)?;
     }
     // Only now: the root of the new namespace is where the process is when it is made.

@@ -143,6 +143,12 @@ pub enum CreateError {
         /// What the kernel says.
         source: io::Error,
     },
+    /// What shows control groups of version 1 cannot be made.
+    #[error("cannot make the mounts of control groups for `/sys/fs/cgroup` of the sandbox")]
+    GroupView {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// Something in `/dev` cannot be made.
     #[error("cannot make the device or directory `{name}` of the sandbox")]
     Device {

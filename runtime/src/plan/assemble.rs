@@ -17,7 +17,7 @@ use super::sources::Planner;
 use super::streams::{self, Ends, Streams};
 use super::{root, system};
 use crate::capabilities::Capabilities;
-use crate::cgroup::Group;
+use crate::cgroup::{Group, mount_view};
 use crate::error::{CreateError, Warning};
 use crate::kernel::Kernel;
 use crate::running::Remains;
@@ -117,6 +117,12 @@ pub(crate) fn assemble(common: Common<'_>, spec: Spec) -> Result<Assembled, Crea
         SystemPaths::Open => (None, MountAttrFlags::empty()),
     };
     let mut mounts = system::mounts(kernel, paths)?;
+    if let Some(view) =
+        mount_view(kernel, group.as_deref(), paths).map_err(|source| CreateError::GroupView { source })?
+    {
+        let point = MountPoint::standard("/sys/fs/cgroup")?;
+        mounts.push(MountPlan { point, source: MountSourcePlan::Detached(view) });
+    }
     mounts.extend(plan_devices(devices, terminals, spec.shm_bytes)?);
     if streams.is_terminal {
         mounts.push(plan_console(&streams)?);

@@ -1,10 +1,11 @@
 //! How much a sandbox may use, and what is left of its control group.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use runtime::cgroup::{Hierarchies, Limits};
-use runtime::{Kernel, Status};
+use runtime::{Kernel, Security, Status};
 
 use crate::world::{World, chain};
 
@@ -12,7 +13,7 @@ use crate::world::{World, chain};
 fn groups() -> Vec<PathBuf> {
     let places = match Hierarchies::find() {
         Hierarchies::None => Vec::new(),
-        Hierarchies::V1(places) => places.into_values().collect(),
+        Hierarchies::V1 { places, beside, .. } => places.into_values().chain(beside).collect(),
         Hierarchies::V2(place) => vec![place],
     };
     let in_dir = |dir: &Path| -> Vec<PathBuf> {
@@ -91,4 +92,38 @@ fn limits_that_cannot_be_had_are_refused() {
         refused(|spec| spec.cgroup_parent = Some("../up".into())),
         "invalid cgroup parent `../up`: expected a path without `..`"
     );
+}
+
+/// `docker run` on version 1 shows each hierarchy's group of the container; what is not limited, Kiln leaves out.
+#[test]
+fn a_sandbox_sees_its_own_groups_and_cannot_change_them() {
+    for world in World::on_every_kernel() {
+        if !matches!(world.launcher.kernel().hierarchies, Hierarchies::V1 { .. }) {
+            continue;
+        }
+        let script = "cd /sys/fs/cgroup; for c in memory pids; do ls $c > /dev/null && echo $c; done 2> /dev/null; cat */memory.limit_in_bytes */pids.max; \
+                      head -n 1 devices/devices.list; mkdir pids/x memory/x 2>&1 | wc -l; touch x 2>&1 | grep -o 'Read-only.*'";
+        let mut spec = world.spec(script);
+        spec.limits.memory_bytes = Some(32 << 20);
+        spec.limits.pids = Some(7);
+        assert_eq!(world.run(spec).output, "memory\npids\n33554432\n7\nc *:* m\n2\nRead-only file system\n");
+        // The groups of everything else on the machine are in no view.
+        let outcome =
+            world.run(world.spec("cd /sys/fs/cgroup && ls -d */release_agent; find . -type d -name 'kiln-*'"));
+        assert_eq!(outcome.output, "ls: */release_agent: No such file or directory\n");
+        let mut open = world.spec("cd /sys/fs/cgroup/pids && mkdir kiln-test-mine && rmdir kiln-test-mine && ls ..");
+        open.security = Security::insecure();
+        let expected: Vec<String> = std::fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .lines()
+            .filter_map(|line| {
+                let (mount, kind) = line.split_once(" - ")?;
+                kind.starts_with("cgroup ")
+                    .then(|| mount.split(' ').nth(4)?.rsplit('/').next().map(|name| format!("{name}\n")))?
+            })
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        assert_eq!(world.run(open).output, expected.concat());
+    }
 }
