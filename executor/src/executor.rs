@@ -41,6 +41,9 @@ pub struct Secrets {
     pub agents: BTreeMap<String, Arc<SshAgent>>,
 }
 
+/// As many files that were seen are let go of on the way; more are left to another thread.
+const SEEN_DROPPED_MAX: usize = 4096;
+
 /// What the steps of one build work with.
 pub struct Executor<'a> {
     sources: Arc<Sources>,
@@ -432,6 +435,17 @@ impl OwnedSource {
         // Archives are not taken as they are; whatever is named itself may be one.
         let is_worth = || select::bytes_in_directories(&self.stack, &self.selection) >= kept.size_bytes() / 2;
         (takes_all || is_worth()).then_some(kept)
+    }
+}
+
+impl Drop for Executor<'_> {
+    /// Leaves many files that were seen to another thread, which takes milliseconds. Those that were kept go at once: something on the disk goes with them.
+    fn drop(&mut self) {
+        let scans = std::mem::take(self.scans.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let is_large = scans.values().any(|scan| scan.files.len() >= SEEN_DROPPED_MAX);
+        if is_large && scans.values().all(|scan| scan.files.kept().is_none()) {
+            rayon::spawn(move || drop(scans));
+        }
     }
 }
 

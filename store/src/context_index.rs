@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** disposable. A file that is lost, old or damaged costs time and nothing else; whoever reads it checks it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,9 @@ use crate::{Store, StoreError, fault};
 const CONTEXTS_MAX: usize = 256;
 
 impl Store {
-    /// Reads what is remembered of a directory, named by its absolute path. `None` means that nothing is, or that it cannot be read.
-    pub fn read_context_index(&self, directory: &Path) -> Option<Vec<u8>> {
-        fs::read(self.context_index(directory)).ok()
+    /// Opens what is remembered of a directory, named by its absolute path. `None` means that nothing is, or that it cannot be read.
+    pub fn open_context_index(&self, directory: &Path) -> Option<File> {
+        File::open(self.context_index(directory)).ok()
     }
 
     /// Remembers something of a directory, in place of what was remembered before.
@@ -86,10 +86,11 @@ mod tests {
     fn what_is_remembered_is_replaced_and_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        assert_eq!(store.read_context_index(Path::new("/a")), None);
+        let remembered = || store.open_context_index(Path::new("/a")).map(|file| io::read_to_string(file).unwrap());
+        assert_eq!(remembered(), None);
         store.write_context_index(Path::new("/a"), b"one").unwrap();
         store.write_context_index(Path::new("/a"), b"two").unwrap();
-        assert_eq!(store.read_context_index(Path::new("/a")).as_deref(), Some(b"two".as_slice()));
+        assert_eq!(remembered().as_deref(), Some("two"));
         for number in 0..CONTEXTS_MAX {
             store.write_context_index(Path::new(&format!("/{number}")), b"").unwrap();
         }

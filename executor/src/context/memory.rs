@@ -1,11 +1,16 @@
 //! What a build knows of a directory: what the builds before remembered, and what it read itself.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use layer::{ContentHash, EntryPathBuf, KindBuf};
 use oci::Digest;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSliceMut;
 use store::{Store, StoreError};
 
 use super::index::{Fresh, Index, Kept, Known, Selected};
@@ -15,6 +20,8 @@ use super::walk::Look;
 /// As many files and directories, and bytes of files, are read again sooner than an index is written.
 const REREAD_FILES_MAX: usize = 64;
 const REREAD_BYTES_MAX: u64 = 16 << 20;
+/// How much of an index is read by one thread.
+const READ_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// What is known of a directory.
 pub(super) struct Memory {
@@ -53,7 +60,8 @@ impl Memory {
     /// Returns what the builds before remembered.
     pub(super) fn index(&mut self, store: &Store) -> Arc<Index> {
         let index = self.index.get_or_insert_with(|| {
-            let index = Index::load(store.read_context_index(&self.directory).unwrap_or_default());
+            let bytes = store.open_context_index(&self.directory).and_then(|file| read(&file).ok());
+            let index = Index::load(bytes.unwrap_or_default());
             self.selections = index.selections();
             (self.used, self.used_directories) = (vec![false; index.len()], vec![false; index.directories()]);
             Arc::new(index)
@@ -172,6 +180,33 @@ impl Memory {
         match index.encode(&keeps, &self.fresh, &self.selections) {
             Some(bytes) => store.write_context_index(&self.directory, &bytes),
             None => Ok(()),
+        }
+    }
+}
+
+/// Reads a file on all cores: that of a large directory has some megabytes, and every build waits for it.
+pub(super) fn read(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    if bytes.len() <= READ_AT_ONCE_BYTES {
+        file.read_exact_at(&mut bytes, 0)?;
+        return Ok(bytes);
+    }
+    let parts = bytes.par_chunks_mut(READ_AT_ONCE_BYTES).enumerate();
+    parts.try_for_each(|(place, part)| file.read_exact_at(part, (place * READ_AT_ONCE_BYTES) as u64))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_any_length_is_read_whole() {
+        for length in [0, 1, READ_AT_ONCE_BYTES, READ_AT_ONCE_BYTES + 1, 3 * READ_AT_ONCE_BYTES] {
+            let expected: Vec<u8> = (0..length).map(|at| (at / 1000) as u8).collect();
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&expected, 0).unwrap();
+            assert!(read(&file).unwrap() == expected, "{length}");
         }
     }
 }

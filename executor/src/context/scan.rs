@@ -48,6 +48,11 @@ impl Scan {
         Self { tree, seen, stack: OnceLock::new(), kept }
     }
 
+    /// Returns how many files there are.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Returns the files that were kept while they were read.
     pub(crate) fn kept(&self) -> Option<&KeptFiles> {
         self.kept.as_ref().map(|kept| &kept.files)

@@ -294,8 +294,8 @@ fn what_is_gone_is_forgotten() {
     fs::remove_file(world.path("b")).unwrap();
     world.write("c", "3");
     world.build(&[]);
-    let bytes = world.store.read_context_index(&world.path("").canonicalize().unwrap()).unwrap();
-    let index = index::Index::load(bytes);
+    let file = world.store.open_context_index(&world.path("").canonicalize().unwrap()).unwrap();
+    let index = index::Index::load(memory::read(&file).unwrap());
     let names: Vec<&[u8]> = (0..index.len()).map(|place| index.file_name(place)).collect();
     assert_eq!(names, [b"a", b"c"]);
 }

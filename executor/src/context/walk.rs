@@ -326,18 +326,25 @@ fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Look {
     let (mut known_directories, mut fresh_directories) = (Vec::new(), Vec::new());
     let mut all = Vec::with_capacity(read.values().map(|listed| listed.children.len()).sum::<usize>() + 1);
     let mut open = vec![vec![itself].into_iter()];
+    let mut all_count = true;
     while let Some(last) = open.last_mut() {
         let Some(mut seen) = last.next() else {
             open.pop();
             continue;
         };
-        if let Some(listed) = read.remove(&seen.path) {
+        all_count &= seen.counts;
+        if matches!(seen.kind, KindBuf::Directory { .. })
+            && let Some(listed) = read.remove(&seen.path)
+        {
             seen.xattrs = listed.xattrs;
             known_directories.extend(listed.place);
             fresh_directories.extend(listed.fresh.map(|known| (seen.path.clone(), known)));
             open.push(listed.children.into_iter());
         }
         all.push(seen);
+    }
+    if all_count {
+        return Look { seen: all, known_directories, fresh_directories };
     }
     // From the end on: a directory counts if what comes behind it and counts is in it.
     let mut next: Option<usize> = None;
