@@ -17,7 +17,7 @@ const CONTAINER_SETTINGS: &[Setting] = &[
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The networks of the sandboxes of one build or one container.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Networks {
     own: Network,
     kind: Kind,
@@ -26,9 +26,8 @@ pub struct Networks {
 }
 
 /// Whose networks they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    #[default]
     Step,
     Container,
 }
@@ -49,11 +48,20 @@ pub enum Entered {
     Own(Lease),
 }
 
+impl Default for Networks {
+    fn default() -> Self {
+        Self::new(Network::default(), Kind::Step)
+    }
+}
+
 impl Networks {
     /// Returns the networks of a container, which has settings that steps do not have.
     pub fn of_container() -> Self {
-        let own = Network::with_settings(CONTAINER_SETTINGS);
-        Self { own, kind: Kind::Container, unsupported: OnceLock::new() }
+        Self::new(Network::with_settings(CONTAINER_SETTINGS), Kind::Container)
+    }
+
+    fn new(own: Network, kind: Kind) -> Self {
+        Self { own: own.with_checkpoint(store::fault::point), kind, unsupported: OnceLock::new() }
     }
 
     /// Returns a network for a sandbox. It blocks, for a few milliseconds at most.

@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::NetworkError;
 use crate::filter;
 use crate::namespace::Namespace;
 use crate::netlink::{Family, Socket};
 use crate::plan::{Slot, Step};
 use crate::route::{self, End, Subnet};
+use crate::{Checkpoint, NetworkError};
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 const BRIDGE: &str = "bridge";
@@ -32,14 +32,15 @@ pub(crate) struct Sites {
     pub(crate) rules: Socket,
     /// The namespace of the bridge.
     pub(crate) switch: Namespace,
+    pub(crate) checkpoint: Checkpoint,
 }
 
 impl Sites {
     /// Opens the machine's namespace, which is that of the calling thread, and makes one for a bridge.
-    pub(crate) fn open() -> Result<Self, NetworkError> {
+    pub(crate) fn open(checkpoint: Checkpoint) -> Result<Self, NetworkError> {
         let links = Socket::open(Family::Route).map_err(NetworkError::step("speak to the kernel about links"))?;
         let rules = Socket::open(Family::Netfilter).map_err(NetworkError::step("speak to the kernel about rules"))?;
-        Ok(Self { links, rules, switch: Namespace::create()? })
+        Ok(Self { links, rules, switch: Namespace::create()?, checkpoint })
     }
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn attach(
     mut sandbox: Option<&mut Namespace>,
 ) -> Result<(), NetworkError> {
     for (done, step) in steps.iter().enumerate() {
-        if let Err(source) = apply(sites, step, sandbox.as_deref_mut()) {
+        let passed = (sites.checkpoint)(step.checkpoints().0);
+        if let Err(source) = passed.and_then(|()| apply(sites, step, sandbox.as_deref_mut())) {
             // What went wrong first is what the user hears of.
             let _ = detach(sites, &steps[..done]);
             return Err(NetworkError::step(step.to_string())(source));
@@ -61,7 +63,10 @@ pub(crate) fn attach(
 
 /// Undoes all of `steps`, the last first. It goes on after errors and returns them all.
 pub(crate) fn detach(sites: &mut Sites, steps: &[Step]) -> Vec<NetworkError> {
-    let undone = steps.iter().rev().map(|step| undo(sites, step).map_err(NetworkError::step(format!("undo: {step}"))));
+    let undone = steps.iter().rev().map(|step| {
+        let passed = (sites.checkpoint)(step.checkpoints().1);
+        passed.and_then(|()| undo(sites, step)).map_err(NetworkError::step(format!("undo: {step}")))
+    });
     undone.filter_map(Result::err).collect()
 }
 

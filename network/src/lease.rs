@@ -1,6 +1,7 @@
 //! The network of one process, and what its sandboxes have of it.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,21 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How many sandboxes' networks are kept for the next ones.
 const IDLE_MAX: usize = 16;
 
+/// What is called before each thing that is done to the machine, with its name, and may refuse it: tests make things go wrong there.
+pub type Checkpoint = fn(&'static str) -> io::Result<()>;
+
 /// The network of one process. It costs nothing until [`Network::lease`], and is gone after [`Network::close`] or with the last value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Network {
     state: Arc<Mutex<State>>,
     settings: &'static [Setting],
+    checkpoint: Checkpoint,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { state: Arc::default(), settings: &[], checkpoint: |_| Ok(()) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +86,11 @@ impl Network {
         Self { settings, ..Self::default() }
     }
 
+    /// The same, which calls `checkpoint` before it does or undoes anything.
+    pub fn with_checkpoint(self, checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, ..self }
+    }
+
     /// Returns a network for a sandbox: one that is as good as new, or a new one. It blocks, for a few milliseconds at most.
     ///
     /// The machine's network is that of the calling thread.
@@ -83,7 +99,7 @@ impl Network {
         let State { switch, idle } = &mut *state;
         let switch = match switch {
             Some(switch) => switch,
-            None => switch.insert(Switch::open()?),
+            None => switch.insert(Switch::open(self.checkpoint)?),
         };
         let sandbox = idle.pop().map_or_else(|| switch.add_sandbox(self.settings), Ok)?;
         let (gateway, resolv_conf) = (switch.slot.gateway(), switch.resolv_conf.clone());
@@ -121,8 +137,8 @@ impl Drop for State {
 }
 
 impl Switch {
-    fn open() -> Result<Self, NetworkError> {
-        let mut sites = Sites::open()?;
+    fn open(checkpoint: Checkpoint) -> Result<Self, NetworkError> {
+        let mut sites = Sites::open(checkpoint)?;
         let routed = route::routed(&mut sites.links).map_err(NetworkError::step("list the machine's routes"))?;
         let links = route::links(&mut sites.links).map_err(NetworkError::step("list the machine's network links"))?;
         let links: Vec<String> = links.into_iter().map(|(name, _)| name).collect();
@@ -131,7 +147,7 @@ impl Switch {
             match attach(&mut sites, &steps, None) {
                 Ok(()) => return Ok(Self::new(sites, slot, steps)),
                 // Another process was faster. The bridge is there already by now.
-                Err(error) if error.is_taken() => sites = Sites::open()?,
+                Err(error) if error.is_taken() => sites = Sites::open(checkpoint)?,
                 Err(error) => return Err(error),
             }
         }

@@ -29,5 +29,5 @@ mod route;
 mod tests;
 
 pub use error::NetworkError;
-pub use lease::{Lease, Network};
+pub use lease::{Checkpoint, Lease, Network};
 pub use namespace::Setting;

@@ -82,6 +82,23 @@ pub(crate) enum Step {
     },
 }
 
+impl Step {
+    /// Returns the names of the places before it is done and before it is undone.
+    pub(crate) fn checkpoints(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Bridge => ("network.bridge", "network.undo.bridge"),
+            Self::Uplink(_) => ("network.uplink", "network.undo.uplink"),
+            Self::Plug => ("network.plug", "network.undo.plug"),
+            Self::Gateway(_) => ("network.gateway", "network.undo.gateway"),
+            Self::Forwarding => ("network.forwarding", "network.undo.forwarding"),
+            Self::Translate(_) => ("network.translate", "network.undo.translate"),
+            Self::Admit(_) => ("network.admit", "network.undo.admit"),
+            Self::Port { .. } => ("network.port", "network.undo.port"),
+            Self::Address { .. } => ("network.address", "network.undo.address"),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

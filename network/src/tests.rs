@@ -159,7 +159,7 @@ fn nothing_is_there_before_the_first_lease_and_after_the_end() {
 fn a_network_that_comes_half_about_is_undone() {
     machine(|| {
         let before = left();
-        let mut sites = Sites::open().unwrap();
+        let mut sites = Sites::open(|_| Ok(())).unwrap();
         let mut steps = plan_switch(Slot(5));
         steps.push(Step::Bridge);
         let error = attach(&mut sites, &steps, None).unwrap_err();

@@ -166,3 +166,46 @@ fn containers_have_the_same_networks() {
         (125, "kiln: network moon not found: expected bridge, none or host\n")
     );
 }
+
+/// A firewall that drops what it does not know, as Docker's does, and what it says.
+const FIREWALL: &str =
+    "nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'";
+
+#[test]
+fn a_build_that_is_killed_anywhere_leaves_nothing_that_the_next_does_not_clear() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox\nARG N\nRUN ip link show eth0\n");
+    let gone = "while grep -q kiln /proc/net/dev; do :; done";
+    let build = |name: &str| build(&format!("--build-arg N={name}"));
+    let listed = format!("KILN_FAULT=list:points {}; grep network points | sort | uniq -c", build("list"));
+    let points = on_machine(&world, &format!("{FIREWALL}; {listed}"));
+    let names: Vec<&str> = points.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
+    for expected in
+        ["network.uplink", "network.admit", "network.address", "network.undo.translate", "network.undo.uplink"]
+    {
+        assert!(names.contains(&expected), "{names:?}");
+    }
+    // After each, the machine is as it was: its links, and all rules of all tables.
+    let rounds = names.iter().map(|name| {
+        format!(
+            "KILN_FAULT=die:{name} {} && echo {name} survived; {gone}; {}; {gone}; \
+             nft list ruleset | cmp - before || nft list ruleset; {LINKS} | grep -vx 'lo ' || true; ",
+            build(name),
+            build(&format!("after-{name}"))
+        )
+    });
+    let script = format!("{FIREWALL}; nft list ruleset > before; {}", rounds.collect::<String>());
+    assert_eq!(on_machine(&world, &script), "");
+    // What fails there fails the build, or only its tidying up, and leaves as little.
+    let rounds = names.iter().map(|name| {
+        let build = build(&format!("fail-{name}"));
+        let expected = if name.contains("undo") { "" } else { "!" };
+        format!("{expected} KILN_FAULT=fail:{name} {build} || echo {name}; {gone}; ")
+    });
+    let script = format!(
+        "{FIREWALL}; nft list ruleset > before; {} {}; {gone}; nft list ruleset | cmp - before",
+        rounds.collect::<String>(),
+        build("last")
+    );
+    assert_eq!(on_machine(&world, &script), "");
+}
