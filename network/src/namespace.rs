@@ -21,6 +21,7 @@ pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 const NAME_SERVER_PORT: u16 = 53;
 /// Those of the namespace of who looks there.
 const SETTINGS: &str = "/proc/sys/net";
+const NO_IPV6: Setting = Setting { name: "ipv6/conf/default/disable_ipv6", value: "1" };
 const SOCKET_COUNTS_BYTES: usize = 4096;
 
 /// A setting of a network namespace.
@@ -112,6 +113,14 @@ impl From<Namespace> for OwnedFd {
 
 /// Changes settings of the calling thread's network namespace.
 fn apply(settings: &[Setting]) -> Result<(), NetworkError> {
+    // Links that are still to come have no IPv6, not even an address that leads to none but the bridge, as with Docker. The loopback interface keeps `::1`.
+    match fs::write(Path::new(SETTINGS).join(NO_IPV6.name), NO_IPV6.value) {
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // Where it cannot be changed, there is an address more.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+        written => written.map_err(NetworkError::step(format!("set `{SETTINGS}/{}`", NO_IPV6.name)))?,
+    }
     settings.iter().try_for_each(|Setting { name, value }| {
         let path = Path::new(SETTINGS).join(name);
         fs::write(&path, value).map_err(NetworkError::step(format!("set `{}` to `{value}`", path.display())))

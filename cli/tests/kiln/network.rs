@@ -41,11 +41,13 @@ fn a_step_has_a_network_of_its_own_or_none_at_all() {
          RUN ip -o link | cut -d: -f2 | cut -d@ -f1 > /default && ip route | cut -d' ' -f1-3 >> /default\n\
          RUN --network=none ip -o link | cut -d: -f2 > /none; ip -o link show lo | grep -o '<.*>' >> /none\n\
          RUN --network=none ! ip link show eth0 2> /dev/null\n\
+         RUN cut -c 22- /proc/net/if_inet6 > /six && ping -c 1 ::1 > /dev/null && cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 >> /six\n\
          RUN ip link show eth0\n",
     );
     on_machine(&world, &build(""));
     let expected = " lo\n eth0\ndefault via 10.87.0.1\n10.87.0.0/24 dev eth0\n lo\n<LOOPBACK,UP,LOWER_UP>\n";
     assert_eq!(world.in_image("app", "cat /default /none"), expected);
+    assert_eq!(world.in_image("app", "cat /six"), "00000000001 01 80 10 80       lo\n1\n");
 }
 
 // spec 92
