@@ -117,20 +117,22 @@ impl Engine {
         let cache = self.build_cache(events);
         let told = (&definition, &cache, events, recording);
         let networks = sources.networks.clone();
-        let snapshots = self.solve(&plan, images, &contexts, sources, told, cancel).await;
-        // Also after a failure: what was found was used.
-        cache.finish();
-        // The kernel takes some 20 ms to forget a link. Meanwhile, there is something else to do.
-        let closing = networks.is_used().then(|| tokio::task::spawn_blocking(move || networks.close()));
-        let exported = match snapshots {
-            Ok(snapshots) => self.export(&plan, snapshots, request, events, cancel).await,
-            Err(error) => Err(error),
+        let export = async |snapshots: Result<Vec<store::Snapshot>, Error>| {
+            // Also after a failure: what was found was used.
+            cache.finish();
+            // The kernel takes some 20 ms to forget a link. Meanwhile, there is something else to do.
+            let closing = networks.is_used().then(|| tokio::task::spawn_blocking(move || networks.close()));
+            let exported = match snapshots {
+                Ok(snapshots) => self.export(&plan, snapshots, request, events, cancel).await,
+                Err(error) => Err(error),
+            };
+            if let Some(closing) = closing {
+                let troubles = closing.await.map_err(|error| Error::Bug(error.to_string()))?;
+                troubles.iter().for_each(|trouble| steps::network_trouble(events, trouble));
+            }
+            exported
         };
-        if let Some(closing) = closing {
-            let troubles = closing.await.map_err(|error| Error::Bug(error.to_string()))?;
-            troubles.iter().for_each(|trouble| steps::network_trouble(events, trouble));
-        }
-        let (images, metadata) = exported?;
+        let (images, metadata) = self.solve(&plan, (images, &contexts), sources, told, cancel, export).await?;
         let findings = plan.warnings.into_iter().map(|warning| definition.finding(warning)).collect();
         Ok(BuildOutcome { images, metadata, findings })
     }
@@ -175,15 +177,16 @@ impl Engine {
         Ok((images.iter().map(|image| image.id).collect(), metadata))
     }
 
-    async fn solve(
+    /// Carries out the steps and gives what they came to to `then`. While that waits for others, it is found out why steps ran.
+    async fn solve<T>(
         &self,
         plan: &Plan,
-        images: BTreeMap<Digest, ImageRecord>,
-        contexts: &BTreeMap<String, PathBuf>,
+        (images, contexts): (BTreeMap<Digest, ImageRecord>, &BTreeMap<String, PathBuf>),
         sources: Arc<Sources>,
         (definition, cache, events, recording): (&Definition, &cache::Cache, &EventSink, &Recording),
         cancel: &CancellationToken,
-    ) -> Result<Vec<store::Snapshot>, Error> {
+        then: impl AsyncFnOnce(Result<Vec<store::Snapshot>, Error>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let contexts = open_contexts(plan, contexts, &self.store)?;
         let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Build);
         let translator = StepTranslator::new(&plan.graph, events.clone());
@@ -198,8 +201,8 @@ impl Engine {
             steps::cache_trouble(events, &trouble);
         }
         let solved = solved.map_err(|error| solve_error(error, plan, definition, &translator));
-        past.conclude(&translator.take_heard(), &executor, recording, events);
-        solved
+        let conclude = async { past.conclude(&translator.take_heard(), &executor, recording, events) };
+        tokio::join!(then(solved), conclude).0
     }
 }
 
