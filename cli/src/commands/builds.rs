@@ -126,6 +126,7 @@ fn pretty(details: &BuildDetails) -> String {
     lines.extend(build.target.iter().map(|target| ("Target", target.clone())));
     lines.push(("Platforms", build.platforms.join(", ")));
     lines.push(("Tags", build.tags.join(", ")));
+    lines.extend(build.outputs.iter().map(|output| ("Output", output.clone())));
     lines.push(("Started", build.began.to_string()));
     lines.push(("Duration", build.duration(Timestamp::now()).map(seconds).unwrap_or_default()));
     lines.push(("Status", status(&build.status).to_owned()));
@@ -215,6 +216,7 @@ fn as_json(details: &BuildDetails) -> Value {
         "Target": build.target,
         "Platform": build.platforms,
         "Tags": build.tags,
+        "Outputs": build.outputs,
         "BuildArgs": build.build_args,
         "StartedAt": build.began,
         "CompletedAt": end.map(|end| end.at),

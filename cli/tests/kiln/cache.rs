@@ -89,6 +89,27 @@ fn the_same_files_from_a_step_that_ran_again_stop_the_rebuild() {
     );
 }
 
+// A result is a whole snapshot: new sources never come under old objects, or `make` would make everything anew.
+#[test]
+fn behind_an_early_cutoff_files_are_as_old_as_they_were() {
+    let world = World::new();
+    let make = |year: u16, command: &str| {
+        let source = format!("RUN echo source > /source && touch -t {year}01010000 /source\n");
+        let object = "RUN cp /source /object && touch -t 201001010000 /object\n";
+        let again = format!("RUN if [ /source -nt /object ]; then echo anew; fi > /made && {command}\n");
+        world.write("ctx/Dockerfile", format!("FROM busybox\n{source}{object}{again}"));
+    };
+    make(2001, "true");
+    world.build(&["-t", "app", "ctx"]);
+    make(2020, "echo changed");
+    expect![[r#"
+        ran: RUN echo source > /source && touch -t 202001010000 /source; RUN if [ /source -nt /object ]; then echo anew; fi > /made && echo changed
+        cached: RUN cp /source /object && touch -t 201001010000 /object
+    "#]]
+    .assert_eq(&world.build_summary(&["-t", "app", "ctx"]));
+    assert_eq!(world.in_image("app", "cat /made; ls -l /source | grep -c 2001"), "1\n");
+}
+
 // Spec 98.
 #[test]
 fn what_changes_only_the_config_runs_nothing() {

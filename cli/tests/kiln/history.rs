@@ -263,6 +263,28 @@ fn builds_are_kept_with_their_steps_and_all_that_they_wrote() {
 }
 
 #[test]
+fn where_the_result_of_a_build_went_and_what_it_warned_of_is_kept() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox AS Base\nRUN echo hello > /f\n");
+    let outputs = ["-o", "type=tar,dest=out.tar", "-o", "type=local,dest=out", "-o", "type=image"];
+    world.ok(&[&["build", "-q", "-t", "app"], &outputs[..], &["ctx"]].concat());
+    let kept = world.ok(&["builds", "inspect", "--format", "{{json .Outputs}} {{json .Tags}} {{json .Warnings}}"]);
+    let (tar, directory) = (world.path("out.tar"), world.path("out"));
+    assert_eq!(
+        kept,
+        format!(
+            "[\"type=tar,dest={}\",\"type=local,dest={}\",\"type=image\"] [\"docker.io/library/app:latest\"] \
+             [\"StageNameCasing: Stage name 'Base' should be lowercase (line 1)\"]\n",
+            tar.display(),
+            directory.display()
+        )
+    );
+    let shown = world.ok(&["builds", "inspect"]);
+    assert!(shown.contains(&format!("Output:       type=local,dest={}\n", directory.display())), "{shown}");
+    assert!(shown.contains("\nwarning: StageNameCasing"), "{shown}");
+}
+
+#[test]
 fn a_build_that_was_killed_is_said_to_be() {
     let world = World::new();
     world.write(

@@ -52,6 +52,8 @@ pub struct BuildSummary {
     pub platforms: Vec<String>,
     /// The names for the image.
     pub tags: Vec<String>,
+    /// Where the result was to go, in the words of `--output`; nothing is the store.
+    pub outputs: Vec<String>,
     /// Build arguments from the command line.
     pub build_args: BTreeMap<String, String>,
     /// When it began.
@@ -273,14 +275,28 @@ fn summary(path: PathBuf) -> Option<BuildSummary> {
     let mut first = String::new();
     BufReader::new(&file).read_line(&mut first).ok()?;
     let Ok(Line::Begin(begin)) = serde_json::from_str(&first) else { return None };
-    let BuildBegin { id, name, context, dockerfile, target, platforms, tags, build_args, no_cache: _, began } = begin;
+    let BuildBegin { id, name, context, dockerfile, target, platforms, tags, outputs, build_args, no_cache: _, began } =
+        begin;
     let status = match last_line(&mut file) {
         Some(end) => BuildStatus::Ended(end),
         None if flock(&file, FlockOperation::NonBlockingLockShared).is_err() => BuildStatus::Running,
         // It may have ended between the two looks.
         None => last_line(&mut file).map_or(BuildStatus::Killed, BuildStatus::Ended),
     };
-    Some(BuildSummary { id, name, context, dockerfile, target, platforms, tags, build_args, began, status, path })
+    Some(BuildSummary {
+        id,
+        name,
+        context,
+        dockerfile,
+        target,
+        platforms,
+        tags,
+        outputs,
+        build_args,
+        began,
+        status,
+        path,
+    })
 }
 
 fn last_line(file: &mut File) -> Option<BuildEnd> {

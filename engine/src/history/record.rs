@@ -1,7 +1,7 @@
 //! The lines of the file of a build.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci::{Digest, Hasher, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::StepFacts;
 use crate::build::{BuildRequest, ContextSource, DockerfileSource};
 use crate::event::Event;
+use crate::export::{BundleKind, Destination, Output, StoreOutput};
 
 /// The longest text of an error that the history keeps, so that the last line of a file can be read without the others.
 const ERROR_BYTES_MAX: usize = 2048;
@@ -40,6 +41,8 @@ pub(crate) struct BuildBegin {
     pub(crate) platforms: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) build_args: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +73,6 @@ pub struct BuildEnd {
 impl BuildBegin {
     /// Says what a request asks for.
     pub(crate) fn of(request: &BuildRequest, id: String, began: Timestamp) -> Self {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let context = match &request.context {
             ContextSource::Directory(path) => absolute(path).to_string_lossy().into_owned(),
             ContextSource::Git(source) => source.remote.clone(),
@@ -97,6 +99,7 @@ impl BuildBegin {
             target: request.target.clone(),
             platforms: request.platforms.iter().map(ToString::to_string).collect(),
             tags: request.tags.iter().map(ToString::to_string).collect(),
+            outputs: request.outputs.iter().map(described).collect(),
             build_args: request.build_args.clone(),
             no_cache,
             began,
@@ -110,6 +113,30 @@ impl BuildBegin {
         hasher.field(self.dockerfile.as_bytes());
         hasher.finish().hex()[..16].to_owned()
     }
+}
+
+/// Says where a result goes, in the words of `--output`.
+fn described(output: &Output) -> String {
+    let (kind, destination) = match output {
+        Output::Store(StoreOutput { push: None, .. }) => ("image", None),
+        Output::Store(StoreOutput { push: Some(_), .. }) => ("registry", None),
+        Output::Bundle(bundle) if bundle.kind == BundleKind::Oci => ("oci", Some(&bundle.destination)),
+        Output::Bundle(bundle) => ("docker", Some(&bundle.destination)),
+        Output::Files(files) if matches!(files.destination, Destination::Directory(_)) => {
+            ("local", Some(&files.destination))
+        }
+        Output::Files(files) => ("tar", Some(&files.destination)),
+        Output::Nowhere => ("cacheonly", None),
+    };
+    let path = destination.map(|destination| match destination {
+        Destination::File(path) | Destination::Directory(path) => absolute(path).display().to_string(),
+        Destination::Stdout => "-".to_owned(),
+    });
+    path.map_or_else(|| format!("type={kind}"), |path| format!("type={kind},dest={path}"))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns what stands for the context and the Dockerfile of a request.
