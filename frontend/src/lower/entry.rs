@@ -14,6 +14,7 @@ use super::error::LowerProblem;
 use super::lint::lint_file;
 use super::pass::{Pass, Target};
 use super::session::{Purpose, Session, Stopped};
+use super::stages::report_unknown_filter;
 
 const MULTI_PLATFORM_ARG: &str = "BUILDKIT_MULTI_PLATFORM";
 
@@ -92,6 +93,7 @@ impl Session<'_> {
             return Ok(Lowered::Needs(self.needs.into_iter().collect()));
         }
         report_unconsumed(self.file, &self.triggered_args, &self.request.build_args, &mut self.reports);
+        report_unknown_filter(self.file, &self.request.no_cache, &mut self.reports);
         self.reports.close();
         match result {
             Some(result) if !self.reports.has_errors() => Ok(Lowered::Done((result, self.reports.into_diagnostics()))),

@@ -274,6 +274,12 @@ pub(crate) enum LowerProblem {
         /// The arguments, sorted.
         names: String,
     },
+    /// The cache was to be ignored for stages that there are not.
+    #[error("No stage is named as in --no-cache-filter [{names}]")]
+    UnknownFilter {
+        /// The names, in their order.
+        names: String,
+    },
     /// A stage is there for nothing.
     #[error("stage {stage} is not used by any other stage and is not the target")]
     UnusedStage {

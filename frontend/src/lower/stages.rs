@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use oci::Platform;
 
-use crate::ast::{Site, Stage, Word};
+use crate::ast::{Dockerfile, Site, Stage, Word};
 use crate::checks::Rule;
 use crate::expand::Expanded;
 use crate::go;
@@ -14,6 +14,7 @@ use crate::suggest;
 use super::error::{Fault, LowerProblem};
 use super::node::{Node, NodeId, SCRATCH, takes_number};
 use super::pass::Pass;
+use super::report::Reports;
 use super::session::Stopped;
 
 const TARGET_PLATFORM: &str = "TARGETPLATFORM";
@@ -150,4 +151,22 @@ impl<'a> Pass<'_, 'a> {
             }
         }
     }
+}
+
+/// Warns of names in `--no-cache-filter` that no stage has: the cache is used although somebody meant it not to be.
+pub(super) fn report_unknown_filter(file: &Dockerfile, no_cache: &NoCache, reports: &mut Reports<'_>) {
+    let NoCache::Stages(names) = no_cache else { return };
+    let stages: Vec<&str> = file.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+    let is_known = |name: &str| stages.iter().any(|stage| stage.eq_ignore_ascii_case(name));
+    let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !is_known(name)).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    let meant = unknown.iter().filter_map(|name| {
+        suggest::nearest(name, stages.iter().copied())
+            .map(|meant| format!("did you mean `{meant}` instead of `{name}`?"))
+    });
+    let hint = meant.collect::<Vec<_>>().join(" ");
+    let problem = LowerProblem::UnknownFilter { names: unknown.join(" ") };
+    reports.warn_build(problem, (!hint.is_empty()).then_some(hint));
 }
