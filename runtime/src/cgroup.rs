@@ -17,6 +17,6 @@ mod view;
 
 pub(crate) use group::Group;
 pub use group::GroupError;
-pub use hierarchies::Hierarchies;
+pub use hierarchies::{Hierarchies, Place};
 pub use limits::{Limits, MEMORY_BYTES_MIN};
 pub(crate) use view::mount as mount_view;

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
@@ -306,13 +306,15 @@ impl Directory {
         for parent in made_parents.iter().rev() {
             match fs::create_dir(parent) {
                 Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
-                made => made?,
+                made => {
+                    made?;
+                    parents_of_this_process().insert(parent.clone());
+                }
             }
         }
         fs::create_dir(path)?;
         let lock = File::open(path)?;
         flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|_| io::Error::from(ErrorKind::NotFound))?;
-        let made_parents = if base.ends_with(PARENT_V2) { vec![base.to_owned()] } else { made_parents };
         Ok(Self { path: path.to_owned(), lock, made_parents })
     }
 }
@@ -327,13 +329,24 @@ impl Drop for Directory {
             }
         }
         let _ = flock(&self.lock, FlockOperation::Unlock);
-        for parent in &self.made_parents {
+        let mut made = parents_of_this_process();
+        // The last group in a parent takes it along, whichever was the first.
+        let is_ours = |parent: &&Path| made.contains(*parent) || parent.ends_with(PARENT_V2);
+        let parents: Vec<&Path> = self.path.ancestors().skip(1).take_while(is_ours).collect();
+        for parent in parents {
             // Others may have groups in it.
             if fs::remove_dir(parent).is_err() {
                 break;
             }
+            made.remove(parent);
         }
     }
+}
+
+/// Returns the groups that this process has made for its groups to be in, and has not removed.
+fn parents_of_this_process() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    static PARENTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    PARENTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes the groups of processes that were killed.

@@ -4,23 +4,26 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use runtime::cgroup::{Hierarchies, Limits};
+use runtime::cgroup::{Hierarchies, Limits, Place};
 use runtime::{Kernel, Security, Status};
 
 use crate::world::{World, chain};
 
-/// Returns the groups of Kiln that this process may have made, wherever they are.
-fn groups() -> Vec<PathBuf> {
-    let places = match Hierarchies::find() {
+fn places() -> Vec<Place> {
+    match Hierarchies::find() {
         Hierarchies::None => Vec::new(),
         Hierarchies::V1 { places, beside, .. } => places.into_values().chain(beside).collect(),
         Hierarchies::V2(place) => vec![place],
-    };
+    }
+}
+
+/// Returns the groups of Kiln that this process may have made, wherever they are.
+fn groups() -> Vec<PathBuf> {
     let in_dir = |dir: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         entries.filter(|path| path.is_dir()).collect()
     };
-    places
+    places()
         .iter()
         .flat_map(|place| [in_dir(&place.own.join(PARENT)), in_dir(&place.mount.join(PARENT))].concat())
         .collect()
@@ -74,6 +77,22 @@ fn a_group_beneath_a_parent_goes_away_with_the_sandbox() {
     let outcome = world.run(spec);
     assert_eq!(outcome.exit.status, Status::Code(0), "{}", outcome.output);
     assert_eq!(groups(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_parent_goes_away_with_the_last_of_several_sandboxes() {
+    let world = World::new();
+    let [first, second] = [(); 2].map(|()| {
+        let mut spec = world.spec("true");
+        spec.cgroup_parent = Some(format!("/{PARENT}-shared"));
+        world.launcher.create(spec).unwrap()
+    });
+    let there = || places().iter().filter(|place| place.mount.join(format!("{PARENT}-shared")).exists()).count();
+    // The one that has made the parent ends first.
+    drop(first);
+    assert!(there() > 0);
+    drop(second);
+    assert_eq!(there(), 0);
 }
 
 #[test]
