@@ -154,7 +154,11 @@ impl Block {
     fn put_octal(&mut self, field: Range<usize>, value: u64) {
         let width = field.len() - 1;
         let value = if value >> (3 * width) == 0 { value } else { 0 };
-        self.put(field, format!("{value:0width$o}\0").as_bytes());
+        let digits = self.0[field.start..field.start + width].iter_mut().rev();
+        for (place, digit) in digits.enumerate() {
+            *digit = b'0' + (value >> (3 * place) & 7) as u8;
+        }
+        self.0[field.start + width] = 0;
     }
 }
 
