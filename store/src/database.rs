@@ -293,6 +293,21 @@ impl Writer<'_, '_> {
         self.put(table, key, &bytes)
     }
 
+    /// Puts a record into a table that holds at most `count_max`, all of which can be made again: where it is full, the others are forgotten.
+    pub(crate) fn put_bounded<T: Serialize>(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        record: &T,
+        count_max: usize,
+    ) -> Result<(), StoreError> {
+        let known = self.reader().entries(table)?;
+        if known.len() >= count_max {
+            known.iter().try_for_each(|(key, _)| self.delete(table, key).map(drop))?;
+        }
+        self.put_record(table, key, record)
+    }
+
     /// Removes what is under `key`, and tells whether there was anything.
     pub fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         let deleted = self.database.unnamed.delete(self.txn, &table_key(table, key));

@@ -26,6 +26,7 @@ mod blob;
 mod cache_dir;
 mod cache_mount;
 mod collect;
+mod compressed;
 mod condemned;
 mod container;
 mod context_index;

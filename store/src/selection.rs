@@ -20,13 +20,7 @@ impl Store {
 
     /// Remembers the digest that was computed under `key`, which must say all that it was computed from.
     pub fn put_selected_digest(&self, key: &Digest, digest: &Digest) -> Result<(), StoreError> {
-        self.cache().write(|writer| {
-            let known = writer.reader().entries(SELECTIONS)?;
-            if known.len() >= SELECTIONS_MAX {
-                known.iter().try_for_each(|(key, _)| writer.delete(SELECTIONS, key).map(drop))?;
-            }
-            writer.put_record(SELECTIONS, key.as_bytes(), digest)
-        })
+        self.cache().write(|writer| writer.put_bounded(SELECTIONS, key.as_bytes(), digest, SELECTIONS_MAX))
     }
 }
 

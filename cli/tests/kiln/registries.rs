@@ -240,3 +240,26 @@ fn an_image_of_the_store_is_pushed_by_its_name() {
     let ended = world.kiln(&["push", "none:1"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (1, "error: No such image: none:1\n"));
 }
+
+#[test]
+fn a_layer_that_its_registry_has_is_not_compressed_again() {
+    let (world, registry) = (World::new(), Registry::start());
+    world.write("ctx/Dockerfile", "FROM busybox\nRUN echo a > /a\n");
+    // How many files are written to be pushed.
+    let written = |name: &str| {
+        let name = format!("{}/{name}", registry.host());
+        world.build(&["-t", &name, "ctx"]);
+        let list = world.path("points");
+        let _ = std::fs::remove_file(&list);
+        let mut push = world.command(&["push", &name]);
+        let ended = push.env("KILN_FAULT", format!("list:{}", list.display())).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        std::fs::read_to_string(list).unwrap().lines().filter(|point| *point == "export.write").count()
+    };
+    let all = written("team/one:1");
+    assert_eq!(written("team/one:2"), all - 2, "both layers are there");
+    assert_eq!(written("team/two:1"), all, "no layer is there");
+    let pulled = World::empty();
+    pulled.ok(&["pull", &format!("{}/team/one:2", registry.host())]);
+    assert_eq!(pulled.in_image(&format!("{}/team/one:2", registry.host()), "cat /a"), "a\n");
+}

@@ -63,6 +63,16 @@ impl Compression {
         }
     }
 
+    /// Returns what the blob of a layer with this diffID is remembered under.
+    fn key(self, diff_id: &Digest) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.field(b"kiln compressed layer");
+        hasher.field(&Codec::VERSION.to_le_bytes());
+        hasher.field(diff_id.as_bytes());
+        hasher.field(format!("{self:?}").as_bytes());
+        hasher.finish()
+    }
+
     fn codec(self) -> Option<Codec> {
         match self {
             Self::Uncompressed => None,
@@ -138,15 +148,18 @@ pub(crate) fn layer_blob(
             }
         };
         // What it is is known before it is made.
-        if let (Compression::Uncompressed, Some(digest), Some(size_bytes)) = (compression, diff_id, record.tar_bytes) {
-            let descriptor = Descriptor::new(compression.media_type(), digest, size_bytes);
+        if let (Compression::Uncompressed, Some(descriptor)) = (compression, known_blob(store, record, compression)?) {
             return Ok(LayerBlob {
                 descriptor,
                 content: Content::Tar(Box::new(TarStream::new(write))),
                 is_known: true,
             });
         }
-        return write_blob(store, compression, write);
+        let blob = write_blob(store, compression, write)?;
+        if let Some(diff_id) = &diff_id {
+            store.put_compressed(&compression.key(diff_id), &blob.descriptor)?;
+        }
+        return Ok(blob);
     };
     let file = store.open_blob(&blob.digest)?;
     if let Some(file) = file
@@ -166,6 +179,21 @@ pub(crate) fn layer_blob(
             _ => Ok(()),
         }
     })
+}
+
+/// Returns what [`layer_blob`] gives of a layer that was made here, as far as that is known without making it.
+pub(crate) fn known_blob(
+    store: &Store,
+    record: &LayerRecord,
+    compression: Compression,
+) -> Result<Option<Descriptor>, Error> {
+    match (&record.origin, record.diff_id, compression) {
+        (None, Some(diff_id), Compression::Uncompressed) => {
+            Ok(record.tar_bytes.map(|size_bytes| Descriptor::new(compression.media_type(), diff_id, size_bytes)))
+        }
+        (None, Some(diff_id), _) => Ok(store.compressed(&compression.key(&diff_id))?),
+        _ => Ok(None),
+    }
 }
 
 /// Says of a layer that what was to be written of it is not what it was.

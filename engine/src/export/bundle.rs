@@ -1,16 +1,16 @@
 //! OCI layouts and Docker archives. Both are written as one: an OCI layout with a `manifest.json`, as `docker save` writes it, which every client reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci::reference::DEFAULT_TAG;
-use oci::{Descriptor, Index, Manifest, Reference, Timestamp, media_type};
+use oci::{Descriptor, Digest, Index, Manifest, Reference, Timestamp, media_type};
 use serde::Serialize;
-use store::{ImageRecord, Store};
+use store::{ImageRecord, LayerRecord, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::annotation::{Annotation, AnnotationLevel, annotations_of};
 use super::archive::Sink;
-use super::blob::{Checked, Compression, layer_blob, rewritten_blob};
+use super::blob::{Checked, Compression, known_blob, layer_blob, rewritten_blob};
 use super::output::{BundleKind, BundleOutput, EpochChoice};
 use super::{ExportRequest, own_names};
 use crate::image::config_of;
@@ -103,7 +103,8 @@ struct BundleWriter<'a> {
     sink: Sink,
     manifests: Vec<Descriptor>,
     docker: Vec<DockerManifest>,
-    written: std::collections::BTreeSet<oci::Digest>,
+    written: BTreeSet<Digest>,
+    elsewhere: &'a BTreeSet<Digest>,
 }
 
 impl<'a> BundleWriter<'a> {
@@ -118,8 +119,21 @@ impl<'a> BundleWriter<'a> {
         }
         let BundleOutput { compression, force_compression: force, kind, .. } = *output;
         let (manifests, docker, written) = (Vec::new(), Vec::new(), Default::default());
-        let annotations = &output.annotations;
-        Ok(Self { store, compression, force, latest, kind, annotations, cancel, sink, manifests, docker, written })
+        let (annotations, elsewhere) = (&output.annotations, &output.elsewhere);
+        Ok(Self {
+            store,
+            compression,
+            force,
+            latest,
+            kind,
+            annotations,
+            cancel,
+            sink,
+            manifests,
+            docker,
+            written,
+            elsewhere,
+        })
     }
 
     fn image(&mut self, image: &BundleImage<'_>) -> Result<Descriptor, Error> {
@@ -156,6 +170,11 @@ impl<'a> BundleWriter<'a> {
             }
             let unavailable = || executor::ExecError::LayerUnavailable { diff_id: layer.diff_id };
             let record = layer.layer.as_ref().ok_or_else(unavailable)?;
+            if let Some(known) = self.blob_elsewhere(record)? {
+                diff_ids.push(layer.diff_id);
+                layers.push(known);
+                continue;
+            }
             let (mut blob, diff_id) = match self.latest.filter(|_| record.origin.is_none()) {
                 Some(latest) => rewritten_blob(self.store, record, self.compression, latest)?,
                 None => (layer_blob(self.store, record, self.compression, self.force)?, layer.diff_id),
@@ -204,6 +223,17 @@ impl<'a> BundleWriter<'a> {
             annotations,
         };
         self.json(media_type::OCI_MANIFEST, &manifest)
+    }
+
+    /// Returns the blob of a layer that was made before, where it is where the bundle goes.
+    fn blob_elsewhere(&self, record: &LayerRecord) -> Result<Option<Descriptor>, Error> {
+        if self.latest.is_some() {
+            return Ok(None);
+        }
+        let is_there = |blob: &Descriptor| {
+            self.elsewhere.contains(&blob.digest) || self.sink.has(&format!("blobs/sha256/{}", blob.digest.hex()))
+        };
+        Ok(known_blob(self.store, record, self.compression)?.filter(is_there))
     }
 
     /// Puts a manifest into the layout's index, once for each name.

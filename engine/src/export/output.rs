@@ -1,10 +1,11 @@
 //! `-o type=…,dest=…`: what users ask for, parsed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use frontend::{CsvError, csv_fields};
-use oci::{Reference, Timestamp};
+use oci::{Digest, Reference, Timestamp};
 
 use super::annotation::{Annotation, AnnotationParseError, parse_attribute};
 use super::archive::Destination;
@@ -73,14 +74,26 @@ pub struct BundleOutput {
     pub names: Vec<Reference>,
     /// What is noted on manifests and indexes.
     pub annotations: Vec<Annotation>,
+    /// Blobs of layers that are where the bundle goes, and are not written.
+    pub(crate) elsewhere: BTreeSet<Digest>,
 }
 
 impl BundleOutput {
     /// Returns an output as it is without further attributes.
     pub fn new(kind: BundleKind, destination: Destination, compression: Compression) -> Self {
         let (force_compression, rewrite_timestamp, epoch) = (false, false, EpochChoice::OfBuild);
-        let (names, annotations) = (Vec::new(), Vec::new());
-        Self { kind, destination, compression, force_compression, rewrite_timestamp, epoch, names, annotations }
+        let (names, annotations, elsewhere) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self {
+            kind,
+            destination,
+            compression,
+            force_compression,
+            rewrite_timestamp,
+            epoch,
+            names,
+            annotations,
+            elsewhere,
+        }
     }
 }
 

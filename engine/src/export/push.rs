@@ -1,17 +1,20 @@
 //! Images to a registry: written as a layout first, so that every blob is compressed once and can be sent again where a connection broke.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oci::{Descriptor, Index, Manifest, Reference, media_type};
+use oci::{Descriptor, Digest, Index, Manifest, Reference, media_type};
 use registry::{BlobSource, Client};
 use serde::de::DeserializeOwned;
+use store::ImageRecord;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::Destination;
+use super::blob::{Compression, known_blob};
 use super::output::{BundleKind, BundleOutput, PushOutput, StoreOutput};
 use super::{ExportRequest, own_names};
 use crate::check::DAMAGES_MAX;
@@ -22,12 +25,16 @@ use crate::{Engine, Error};
 const BLOBS_PARALLEL_MAX: usize = 4;
 
 /// A layout in the store that is removed with this.
-struct Layout(PathBuf);
+struct Layout {
+    directory: PathBuf,
+    /// The blobs that it lacks, since the registries have them.
+    there: BTreeSet<Digest>,
+}
 
 impl Drop for Layout {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next process that opens the store.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -105,10 +112,33 @@ impl Engine {
             let reason = "tag is needed when pushing to registry: give one with -t or name=".to_owned();
             return Err(Error::Output { reason });
         }
-        let layout = Layout(self.store.temporary_dir()?);
+        let there = tokio::select! {
+            there = self.blobs_there(export, names, push.compression) => there?,
+            () = cancel.cancelled() => return Err(Error::Cancelled),
+        };
+        let spares_some = !there.is_empty();
+        match self.push_layout(export, (names, push), there, step, cancel).await {
+            // A registry may have forgotten a blob since it was asked.
+            Err(Error::Registry(_)) if spares_some => {
+                self.push_layout(export, (names, push), BTreeSet::new(), step, cancel).await
+            }
+            pushed => pushed,
+        }
+    }
+
+    async fn push_layout(
+        &self,
+        export: &ExportRequest<'_>,
+        (names, push): (&[Reference], &PushOutput),
+        there: BTreeSet<Digest>,
+        step: &OwnStep,
+        cancel: &CancellationToken,
+    ) -> Result<Descriptor, Error> {
+        let layout = Layout { directory: self.store.temporary_dir()?, there };
         let descriptor = {
             let _part = step.part("exporting manifest");
-            self.export_bundle(export, &push.bundle(layout.0.clone()), cancel).await?
+            let bundle = BundleOutput { elsewhere: layout.there.clone(), ..push.bundle(layout.directory.clone()) };
+            self.export_bundle(export, &bundle, cancel).await?
         };
         for name in names {
             let _part = step.part(format!("pushing {name}"));
@@ -118,6 +148,29 @@ impl Engine {
             }
         }
         Ok(descriptor)
+    }
+
+    /// Returns the blobs of layers that were compressed before and that are in the repositories of all names: they need not be made again.
+    async fn blobs_there(
+        &self,
+        export: &ExportRequest<'_>,
+        names: &[Reference],
+        compression: Compression,
+    ) -> Result<BTreeSet<Digest>, Error> {
+        let mut there = BTreeSet::new();
+        let records = export.images.iter().flat_map(ImageRecord::local_layers);
+        for record in records {
+            let Some(blob) = known_blob(&self.store, record, compression)? else { continue };
+            let mut is_everywhere = !there.contains(&blob.digest);
+            for name in names {
+                // Whoever cannot tell is given it.
+                is_everywhere = is_everywhere && self.registry.has_blob(name, &blob).await.unwrap_or(false);
+            }
+            if is_everywhere {
+                there.insert(blob.digest);
+            }
+        }
+        Ok(there)
     }
 }
 
@@ -141,7 +194,7 @@ impl Layout {
         for manifest in if several.is_empty() { std::slice::from_ref(top) } else { &several } {
             let Manifest { config, layers, .. } = self.json(manifest)?;
             // A layer that has its own address stays there.
-            blobs.extend(layers.into_iter().filter(|layer| layer.urls.is_empty()));
+            blobs.extend(layers.into_iter().filter(|it| it.urls.is_empty() && !self.there.contains(&it.digest)));
             blobs.push(config);
         }
         self.push_blobs(client, name, blobs).await?;
@@ -173,7 +226,7 @@ impl Layout {
     }
 
     fn path(&self, blob: &Descriptor) -> PathBuf {
-        self.0.join("blobs/sha256").join(blob.digest.hex())
+        self.directory.join("blobs/sha256").join(blob.digest.hex())
     }
 
     fn bytes(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
