@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** no system call; and a hard link always leads to a node that is there, is no directory, and is no link itself.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::{KindBuf, MetadataBuf};
@@ -69,13 +71,60 @@ pub(super) struct Nodes {
     links: BTreeMap<EntryPathBuf, BTreeSet<EntryPathBuf>>,
 }
 
+/// What nodes are looked up by: a path, whoever owns it.
+trait Key {
+    fn path(&self) -> EntryPath<'_>;
+}
+
+impl Key for EntryPathBuf {
+    fn path(&self) -> EntryPath<'_> {
+        self.as_path()
+    }
+}
+
+impl Key for EntryPath<'_> {
+    fn path(&self) -> EntryPath<'_> {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn Key + 'a> for EntryPathBuf {
+    fn borrow(&self) -> &(dyn Key + 'a) {
+        self
+    }
+}
+
+impl Ord for dyn Key + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.path().cmp(&other.path())
+    }
+}
+
+impl PartialOrd for dyn Key + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Key + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl Eq for dyn Key + '_ {}
+
 impl Nodes {
     pub(super) fn get(&self, path: EntryPath<'_>) -> Option<&Node> {
-        self.by_path.get(&path.to_owned())
+        // Files come sorted: most that are looked for are behind all there is.
+        if self.by_path.last_key_value().is_none_or(|(last, _)| last.as_path() < path) {
+            return None;
+        }
+        self.by_path.get::<dyn Key>(&path)
     }
 
     pub(super) fn get_mut(&mut self, path: EntryPath<'_>) -> Option<&mut Node> {
-        self.by_path.get_mut(&path.to_owned())
+        self.by_path.get_mut::<dyn Key>(&path)
     }
 
     /// Returns the nearest node above a path, or at it.
