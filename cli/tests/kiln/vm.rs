@@ -51,6 +51,8 @@ memory limit: 1 exit code: 137: cannot allocate memory
 process limit: can't fork: Resource temporarily unavailable
 own limit: 33554432
 devices: common ones only
+network of a step: from the machine
+left links: 0
 left mounts: 0
 left cgroups: 0
 left processes: 0

@@ -61,7 +61,14 @@ echo "own limit: $($limited --memory 32m busybox cat /sys/fs/cgroup/memory.max 2
 printf 'FROM busybox\nRUN --network=none mknod /null c 1 3 && echo x > /null && mknod /disk b 254 0 && ! cat /disk\n' > /root/devices/Dockerfile
 quietly kiln build --progress plain -t devices /root/devices
 echo "devices: common ones only"
+mkdir -p /root/network
+echo 'from the machine' > /root/network/served
+httpd -p 80 -h /root/network
+printf 'FROM busybox\nRUN printf "GET /served HTTP/1.0\\r\\n\\r\\n" | nc -w 5 10.87.0.1 80 | tail -n 1 > /found; ip -o link show eth0\n' > /root/network/Dockerfile
+quietly kiln build --progress plain -t network /root/network
+echo "network of a step: $(kiln run --rm network cat /found 2>&1)"
 
+echo "left links: $(ls /sys/class/net | grep -c kiln)"
 echo "left mounts: $(($(lines < /proc/mounts) - mounts))"
 echo "left cgroups: $(($(find /sys/fs/cgroup -type d | lines) - cgroups))"
 echo "left processes: $(ps -o comm | grep -c '^kiln')"
