@@ -111,8 +111,9 @@ impl BlobWriter {
 
     fn put(&mut self, digest: &Digest) -> Result<(), StoreError> {
         let target = self.store.layout().blob(digest);
-        // One of the same name that was deleted is this one from now on.
-        self.store.pardon_blob(digest)?;
+        // One of the same name that was deleted is this one from now on. It is written in any case, so that the cache does not pass for flushed when the name of the blob
+        // may be on disk before its bytes are.
+        self.store.cache().write(|writer| condemned::BLOBS.pardon(writer, digest.as_bytes()))?;
         let renamed = fault::point("blob.rename").and_then(|()| fs::rename(&self.path, &target));
         renamed.map_err(StoreError::file("create", &target))?;
         self.committed = true;

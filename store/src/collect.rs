@@ -84,14 +84,23 @@ impl Store {
 
     /// Removes the layers that are there although nothing says what they are.
     pub(crate) fn collect_orphans(&self) -> Result<(), StoreError> {
-        let orphans = self.orphaned_layers()?;
-        if orphans.is_empty() {
+        self.condemn(&self.orphaned_layers()?, &[])
+    }
+
+    /// Removes what only a cache that was lost knew: layers that nothing names, and blobs that no image needs, whose bytes may not be on disk.
+    pub(crate) fn collect_after_loss(&self) -> Result<(), StoreError> {
+        self.condemn(&self.orphaned_layers()?, &self.unreferenced_blobs()?)
+    }
+
+    fn condemn(&self, layers: &[LayerId], blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
+        if layers.is_empty() && blobs.is_empty() {
             return Ok(());
         }
         let live = self.layout().live();
         self.cache().write(|writer| {
             let epoch = end_epoch(writer, &live)?;
-            orphans.iter().try_for_each(|id| condemned::LAYERS.condemn(writer, id.as_bytes(), epoch))
+            layers.iter().try_for_each(|id| condemned::LAYERS.condemn(writer, id.as_bytes(), epoch))?;
+            blobs.iter().try_for_each(|(digest, _)| condemned::BLOBS.condemn(writer, digest.as_bytes(), epoch))
         })?;
         self.bury_condemned()
     }

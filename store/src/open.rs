@@ -62,8 +62,7 @@ impl Store {
         let (step_locks, drafts, verified) = (OnceLock::new(), Mutex::new(None), Mutex::default());
         let store = Self(Arc::new(Inner { layout, meta, cache, step_locks, drafts, verified }));
         if was_reset && !is_new {
-            // The layers that only the lost cache named.
-            store.collect_orphans()?;
+            store.collect_after_loss()?;
         }
         Ok(store)
     }

@@ -57,6 +57,11 @@ fn is_stopped(child: &std::process::Child) -> bool {
 /// Cuts the power while `args` is at a fault point, and returns the world and the disk as it is after the next start.
 #[track_caller]
 fn cut(point: &str, args: &[&str]) -> (World, Disk) {
+    cut_after(&[], point, args)
+}
+
+#[track_caller]
+fn cut_after(before: &[&[&str]], point: &str, args: &[&str]) -> (World, Disk) {
     let world = World::empty();
     let image = world.path("disk");
     std::fs::File::create(&image).unwrap().set_len(DISK_BYTES).unwrap();
@@ -67,8 +72,8 @@ fn cut(point: &str, args: &[&str]) -> (World, Disk) {
     {
         let disk = Disk::mount(&image, world.path("before"));
         world.ok(&["--root", &disk.store(), "import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
-        for args in [["build", "-q", "-t", "gone", "ctx/gone"].as_slice(), &["rmi", "gone"]] {
-            world.ok(&[&["--root", &disk.store()], args].concat());
+        for args in [["build", "-q", "-t", "gone", "ctx/gone"].as_slice(), &["rmi", "gone"]].iter().chain(before) {
+            world.ok(&[&["--root", &disk.store()], *args].concat());
         }
         let mut command = world.command(&[&["--root", &disk.store()], args].concat());
         let mut child = command.env(store::fault::VARIABLE, format!("stop:{point}")).spawn().unwrap();
@@ -140,4 +145,20 @@ fn a_pruning_takes_nothing_that_has_a_name() {
 #[test]
 fn a_container_takes_nothing_with_it() {
     check("run.ended", &["run", "busybox", "true"], "busybox");
+}
+
+// The name of a blob may reach the disk before its bytes do.
+#[test]
+fn a_blob_gets_its_name_when_it_is_known_that_the_store_was_not_flushed() {
+    let maker = World::empty();
+    let archive = |name: &str| {
+        maker.write("ctx/Dockerfile", format!("FROM scratch\nLABEL name={name}\nCOPY Dockerfile /\n"));
+        maker.ok(&["build", "-q", "-o", &format!("type=docker,name={name},dest={name}.tar"), "ctx"]);
+        maker.path(&format!("{name}.tar")).to_str().unwrap().to_owned()
+    };
+    let (first, second) = (archive("first"), archive("second"));
+    let load = |archive| ["load", "-i", archive];
+    let (_world, disk) = cut_after(&[&load(&first)], "blob.rename", &load(&second));
+    let state = std::fs::read_to_string(disk.mounted.join("store/cache.state")).unwrap();
+    assert_ne!(state.trim_end(), "clean");
 }
