@@ -35,9 +35,12 @@ impl Drafts {
             let dir = layout.drafts().join(format!("{:032x}", u128::from_le_bytes(random_bytes())));
             fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
             fault::point("drafts.made").map_err(StoreError::file("create", &dir))?;
-            let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
+            // Before it is locked, somebody may take it for that of a dead process.
+            let lock = match File::open(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.map_err(StoreError::file("open", &dir))?,
+            };
             flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
-            // Before it was locked, somebody may have taken it for that of a dead process.
             if is_at(&lock, &dir)? {
                 let layers = dir.join("layers");
                 fs::create_dir(&layers).map_err(StoreError::file("create", &layers))?;

@@ -49,7 +49,7 @@ pub(crate) fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn is_stopped(child: &std::process::Child) -> bool {
+pub(crate) fn is_stopped(child: &std::process::Child) -> bool {
     let (_, status) = waitpid(Some(Pid::from_child(child)), WaitOptions::UNTRACED).unwrap().unwrap();
     status.stopped()
 }

@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::power::is_stopped;
 use crate::world::{Ended, World};
 
 /// How many kilns build the same at once.
@@ -122,6 +123,21 @@ fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
     let last = format!("{}\n", (ROUNDS - 1) % 3);
     assert_eq!(world.in_image("one", "cat /m"), last);
     assert_eq!(world.in_image("two", "cat /a /n"), format!("a\n{last}"));
+}
+
+#[test]
+fn a_build_whose_directory_was_taken_for_that_of_a_dead_one_takes_another() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\n");
+    let mut command = world.command(&["build", "-q", "-t", "app", "--build-arg", "N=1", "ctx"]);
+    let build = command.env(store::fault::VARIABLE, "stop:drafts.made").spawn().unwrap();
+    assert!(is_stopped(&build));
+    // Nobody holds the directory yet: whoever writes next tidies up.
+    world.ok(&["build", "-q", "-t", "other", "--build-arg", "N=2", "ctx"]);
+    kill_process(Pid::from_child(&build), Signal::CONT).unwrap();
+    let ended = end(build);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(world.in_image("app", "cat /n"), "1\n");
 }
 
 #[test]
