@@ -58,7 +58,11 @@ impl Store {
             if !path.is_dir() {
                 self.create_cache_dir(&path, &mut fill)?;
             }
-            let file = File::open(&path).map_err(StoreError::file("open", &path))?;
+            fault::point("cache-mount.open").map_err(StoreError::file("open", &path))?;
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.map_err(StoreError::file("open", &path))?,
+            };
             match flock(&file, operation) {
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 locked => locked.map_err(StoreError::file("lock", &path))?,

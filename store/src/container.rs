@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 
 use oci::{Digest, Timestamp};
@@ -59,10 +60,13 @@ impl Store {
         let lock = loop {
             std::fs::create_dir(&dir).map_err(StoreError::file("create", &dir))?;
             fault::point("container.made").map_err(StoreError::file("create", &dir))?;
-            let lock = File::open(&dir).map_err(StoreError::file("open", &dir))?;
+            // Before it is locked, a collection may take it for that of a process that died.
+            let lock = match File::open(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.map_err(StoreError::file("open", &dir))?,
+            };
             // Before the record: nobody may see a running container that no one watches over.
             flock(&lock, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &dir))?;
-            // Before it was locked, a collection may have taken it for that of a process that died.
             if is_at(&lock, &dir)? {
                 break lock;
             }

@@ -99,7 +99,7 @@ const ROUNDS: usize = 12;
 #[test]
 fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
     let world = World::new();
-    world.write("one/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\nRUN cat /n > /m\nRUN cat /m /n > /k\n");
+    world.write("one/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\nRUN --mount=type=cache,target=/c cat /n | tee /c/n > /m\nRUN cat /m /n > /k\n");
     world.write(
         "two/Dockerfile",
         "FROM busybox AS a\nRUN echo a > /a\nFROM busybox\nARG N\nCOPY --from=a /a /\nRUN echo $N > /n\n",
@@ -125,19 +125,38 @@ fn builds_a_pruning_and_containers_at_once_never_break_each_other() {
     assert_eq!(world.in_image("two", "cat /a /n"), format!("a\n{last}"));
 }
 
+/// Stops a command at a fault point until another one is over, and returns what it comes to.
+#[track_caller]
+fn stopped_meanwhile(world: &World, args: &[&str], point: &str, other: &[&str]) -> Ended {
+    let stopped = world.command(args).env(store::fault::VARIABLE, format!("stop:{point}")).spawn().unwrap();
+    assert!(is_stopped(&stopped), "{args:?} does not pass `{point}`");
+    world.ok(other);
+    kill_process(Pid::from_child(&stopped), Signal::CONT).unwrap();
+    let ended = end(stopped);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended
+}
+
 #[test]
-fn a_build_whose_directory_was_taken_for_that_of_a_dead_one_takes_another() {
+fn a_directory_that_was_taken_for_that_of_a_dead_process_is_made_again() {
     let world = World::new();
     world.write("ctx/Dockerfile", "FROM busybox\nARG N\nRUN echo $N > /n\n");
-    let mut command = world.command(&["build", "-q", "-t", "app", "--build-arg", "N=1", "ctx"]);
-    let build = command.env(store::fault::VARIABLE, "stop:drafts.made").spawn().unwrap();
-    assert!(is_stopped(&build));
+    let build = ["build", "-q", "-t", "app", "--build-arg", "N=1", "ctx"];
+    let other = ["build", "-q", "-t", "other", "--build-arg", "N=2", "ctx"];
     // Nobody holds the directory yet: whoever writes next tidies up.
-    world.ok(&["build", "-q", "-t", "other", "--build-arg", "N=2", "ctx"]);
-    kill_process(Pid::from_child(&build), Signal::CONT).unwrap();
-    let ended = end(build);
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert_eq!(world.in_image("app", "cat /n"), "1\n");
+    stopped_meanwhile(&world, &build, "drafts.made", &other);
+    let run = ["run", "--rm", "app", "cat", "/n"];
+    assert_eq!(stopped_meanwhile(&world, &run, "container.made", &["system", "prune", "-f"]).stdout, "1\n");
+}
+
+#[test]
+fn a_cache_mount_that_was_pruned_before_it_was_held_is_made_again() {
+    let world = World::new();
+    world.write("ctx/Dockerfile", "FROM busybox\nARG N\nRUN --mount=type=cache,target=/c echo $N > /c/n; cp /c/n /n\n");
+    world.ok(&["build", "-q", "-t", "before", "--build-arg", "N=1", "ctx"]);
+    let build = ["build", "-q", "-t", "app", "--build-arg", "N=2", "ctx"];
+    stopped_meanwhile(&world, &build, "cache-mount.open", &["prune", "-af"]);
+    assert_eq!(world.in_image("app", "cat /n"), "2\n");
 }
 
 #[test]
