@@ -9,7 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use executor::sandbox::{complete_env, limit, network_files, resolve_user};
+use executor::sandbox::{complete_env, container_files, limit, resolve_user};
 use executor::{Entered, Networks};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
@@ -229,7 +229,7 @@ impl Engine {
         let networks = Networks::of_container();
         let network = networks.enter(request.network)?;
         spec.network = network.network().map_err(Error::file("open", Path::new("network namespace")))?;
-        let files = network_files(&hostname, &request.extra_hosts, &network);
+        let files = container_files(&hostname, &request.extra_hosts, &network);
         let files = files.into_iter().chain([Mount::text("/etc/hostname", format!("{hostname}\n"))]);
         // A container, unlike a step, may write to them.
         spec.mounts.extend(files.map(|mount| Mount { access: Access::ReadWrite, ..mount }));

@@ -15,6 +15,9 @@ const CONTAINER_SETTINGS: &[Setting] = &[
     Setting { name: "ipv4/ping_group_range", value: "0 2147483647" },
 ];
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+const CONTAINER_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+                               fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
 /// The networks of the sandboxes of one build or one container.
 #[derive(Debug)]
@@ -123,6 +126,15 @@ impl Entered {
             Self::Own(lease) => lease.resolv_conf().as_bytes().to_vec(),
             // On the machine's network, its name servers are the right ones; a machine without the file resolves nothing either.
             Self::None | Self::Isolated(_) | Self::Host { .. } => std::fs::read(RESOLV_CONF).unwrap_or_default(),
+        }
+    }
+
+    /// Returns the sandbox's `/etc/hosts` without names that were asked for, as a container of Docker has it.
+    pub(crate) fn container_hosts(&self, hostname: &str) -> String {
+        match self {
+            Self::Host { .. } => std::fs::read_to_string(HOSTS).unwrap_or_else(|_| CONTAINER_HOSTS.to_owned()),
+            Self::None | Self::Isolated(_) => CONTAINER_HOSTS.to_owned(),
+            Self::Own(lease) => format!("{CONTAINER_HOSTS}{}\t{hostname}\n", lease.address()),
         }
     }
 

@@ -56,9 +56,21 @@ pub fn complete_env(env: &mut Vec<String>, home: &str) {
     add("HOME", home);
 }
 
-/// Returns `/etc/hosts` and `/etc/resolv.conf` as mounts. `hosts` are names with their addresses.
-pub fn network_files(hostname: &str, hosts: &[ExtraHost], entered: &Entered) -> [Mount; 2] {
-    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+/// Returns `/etc/hosts` and `/etc/resolv.conf` of a step as mounts. `hosts` are names with their addresses.
+pub(crate) fn step_files(hostname: &str, hosts: &[ExtraHost], entered: &Entered) -> [Mount; 2] {
+    let text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    network_files(text, hosts, entered)
+}
+
+/// Returns the same of a container.
+pub fn container_files(hostname: &str, hosts: &[ExtraHost], entered: &Entered) -> [Mount; 2] {
+    network_files(entered.container_hosts(hostname), hosts, entered)
+}
+
+fn network_files(mut text: String, hosts: &[ExtraHost], entered: &Entered) -> [Mount; 2] {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
     for ExtraHost { name, address } in hosts {
         let gateway = (address == HOST_GATEWAY).then(|| entered.gateway().to_string());
         text.push_str(&format!("{}\t{name}\n", gateway.as_ref().unwrap_or(address)));

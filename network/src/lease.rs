@@ -75,6 +75,7 @@ pub struct Lease {
     network: Network,
     /// In an `Option` so that it can be given back.
     sandbox: Option<Sandbox>,
+    address: Ipv4Addr,
     gateway: Ipv4Addr,
     resolv_conf: Arc<str>,
     is_spoilt: bool,
@@ -102,8 +103,9 @@ impl Network {
             None => switch.insert(Switch::open(self.checkpoint)?),
         };
         let sandbox = idle.pop().map_or_else(|| switch.add_sandbox(self.settings), Ok)?;
-        let (gateway, resolv_conf) = (switch.slot.gateway(), switch.resolv_conf.clone());
-        Ok(Lease { network: self.clone(), sandbox: Some(sandbox), gateway, resolv_conf, is_spoilt: false })
+        let (address, gateway) = (switch.slot.sandbox(sandbox.number), switch.slot.gateway());
+        let resolv_conf = switch.resolv_conf.clone();
+        Ok(Lease { network: self.clone(), sandbox: Some(sandbox), address, gateway, resolv_conf, is_spoilt: false })
     }
 
     /// Returns a namespace for a sandbox that reaches nobody: a loopback interface, which is up, and the settings. There is nothing to take down.
@@ -199,6 +201,11 @@ impl Lease {
     pub fn namespace(&self) -> BorrowedFd<'_> {
         let sandbox = self.sandbox.as_ref().expect("it is given back only when this is dropped");
         sandbox.namespace.as_fd()
+    }
+
+    /// Returns the sandbox's own address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// Returns the machine's address as the sandbox reaches it.

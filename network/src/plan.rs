@@ -41,7 +41,7 @@ impl Slot {
     }
 
     /// Returns the address of a sandbox by its number, from 0 on.
-    fn sandbox(self, number: u32) -> Ipv4Addr {
+    pub(crate) fn sandbox(self, number: u32) -> Ipv4Addr {
         self.host(2 + number)
     }
 

@@ -161,6 +161,15 @@ fn containers_have_the_same_networks() {
         assert_eq!(run(&format!("--network {network}"), settings), "0\n0\t2147483647\n", "{network}");
     }
     assert_eq!(run("--network none", "ip -o link show lo | grep -o '<.*>'"), "<LOOPBACK,UP,LOWER_UP>\n");
+    let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
+                 ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+    assert_eq!(run("--network none", "cat /etc/hosts"), hosts);
+    assert_eq!(
+        run("-h box --add-host db:192.0.2.1", "cat /etc/hosts"),
+        format!("{hosts}10.87.0.2\tbox\n192.0.2.1\tdb\n")
+    );
+    let own = std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| hosts.to_owned());
+    assert_eq!(run("--network host", "cat /etc/hosts"), own);
     assert_eq!(run("--net host --add-host up:host-gateway", "grep up /etc/hosts"), "127.0.0.1\tup\n");
     let ended = world.kiln(&["run", "--network", "moon", "busybox"]);
     assert_eq!(

@@ -25,7 +25,7 @@ use crate::blocking::{blocking, failed};
 use crate::layers::NewLayer;
 use crate::network::{Entered, Networks};
 use crate::report::{Report, Reporter, Stream, Usage};
-use crate::sandbox::{complete_env, limit, network_files, resolve_user};
+use crate::sandbox::{complete_env, limit, resolve_user, step_files};
 use crate::{ExecError, Ladder, Secrets};
 
 /// The host name of a step that asks for none, as BuildKit has it.
@@ -152,7 +152,7 @@ impl Command {
         self.check_devices()?;
         let mut held = Held { network: self.enter_network()?, caches, agents: Vec::new() };
         spec.network = held.network.network().map_err(|source| self.wait_error(source))?;
-        spec.mounts.extend(network_files(hostname, &self.exec.extra_hosts, &held.network));
+        spec.mounts.extend(step_files(hostname, &self.exec.extra_hosts, &held.network));
         for mount in self.exec.mounts.iter().enumerate() {
             self.add_mount(mount, &mut spec, &mut env, &mut held)?;
         }
