@@ -1,7 +1,7 @@
 //! What a sandbox sees of control groups of version 1 beneath `/sys/fs/cgroup`: in each hierarchy the group that it is in, as runc mounts them.
 //!
-//! **Invariant:** a confined sandbox sees no group above its own. Where it is in the root of a hierarchy, nothing is limited there, and what lies beneath are the
-//! groups of everything else on the machine: so that is left out.
+//! **Invariant:** a confined sandbox sees no group but its own. In a hierarchy where none was made for it, nothing is limited for it alone, and beside it are the groups
+//! of others: so that is left out.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,8 +18,6 @@ use crate::spec::SystemPaths;
 use crate::syscall::set_attributes_of_tree;
 use crate::workshop::Workshop;
 
-/// What only the root of a hierarchy has.
-const ROOT_MARK: &str = "release_agent";
 /// Where the view is put together, on older kernels.
 const VIEW: &str = "view";
 
@@ -48,12 +46,11 @@ pub(crate) fn mount(kernel: &Kernel, group: Option<&Group>, paths: SystemPaths) 
 
 fn make(kernel: &Kernel, places: &[&Place], group: Option<&Group>, paths: SystemPaths) -> io::Result<OwnedFd> {
     let joined = |mount: &Path| group.and_then(|group| group.directory_in(mount)).map(Path::to_owned);
-    let parts = places.iter().map(|place| Part {
-        name: place.mount.file_name().map(PathBuf::from).unwrap_or_default(),
-        dir: joined(&place.mount).unwrap_or_else(|| place.own.clone()),
-    });
-    let is_shown = |part: &Part| paths == SystemPaths::Open || !part.dir.join(ROOT_MARK).exists();
-    let parts: Vec<Part> = parts.filter(is_shown).collect();
+    let part = |place: &&Place| {
+        let dir = joined(&place.mount).or_else(|| (paths == SystemPaths::Open).then(|| place.own.clone()))?;
+        Some(Part { name: place.mount.file_name().map(PathBuf::from).unwrap_or_default(), dir })
+    };
+    let parts: Vec<Part> = places.iter().filter_map(part).collect();
     let view = make_points(&parts)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     let tree = match kernel.mounts {
