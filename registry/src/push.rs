@@ -64,24 +64,14 @@ impl Client {
         }
     }
 
-    /// Tells whether the repository of `reference` has a blob.
-    pub async fn has_blob(&self, reference: &Reference, blob: &Descriptor) -> Result<bool, Error> {
+    /// Tells whether the repository of `reference` has a blob; `None` means that it does not say. It is asked once: whoever then gives it the blob hears why.
+    pub async fn has_blob(&self, reference: &Reference, blob: &Descriptor) -> Option<bool> {
         let endpoint = plan_push(&self.shared.config, reference);
-        let mut attempts: Attempts = self.attempts(std::slice::from_ref(&endpoint));
         let (path, scope) = (format!("blobs/{}", blob.digest), Scope::push(&endpoint.repository));
-        loop {
-            let ask = Ask::new(Method::HEAD, Target::Path(&path), &scope);
-            match self.shared.exchange(&endpoint, &ask).await {
-                Ok(_) => return Ok(true),
-                Err(Cause::NotFound { .. }) => return Ok(false),
-                Err(cause) => {
-                    let decided = self.after_failure(&mut attempts, cause).await;
-                    decided.map_err(|source| {
-                        let (repository, digest) = (reference.familiar_name(), blob.digest);
-                        Error::PushBlob { repository, digest, source }
-                    })?;
-                }
-            }
+        match self.shared.exchange(&endpoint, &Ask::new(Method::HEAD, Target::Path(&path), &scope)).await {
+            Ok(_) => Some(true),
+            Err(Cause::NotFound { .. }) => Some(false),
+            Err(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use expect_test::expect;
-use testkit::registry::Registry;
+use testkit::registry::{Fault, Registry};
 
 use crate::world::World;
 
@@ -259,6 +259,10 @@ fn a_layer_that_its_registry_has_is_not_compressed_again() {
     let all = written("team/one:1");
     assert_eq!(written("team/one:2"), all - 2, "both layers are there");
     assert_eq!(written("team/two:1"), all, "no layer is there");
+    registry.fail("HEAD /v2/team/one/blobs/", 1, Fault::Status(500));
+    assert_eq!(written("team/one:3"), all, "the registry does not say");
+    registry.fail("PUT /v2/team/one/manifests/4", 1, Fault::Status(404));
+    assert_eq!(written("team/one:4"), 2 * all - 2, "the registry lacks what it said it had");
     let pulled = World::empty();
     pulled.ok(&["pull", &format!("{}/team/one:2", registry.host())]);
     assert_eq!(pulled.in_image(&format!("{}/team/one:2", registry.host()), "cat /a"), "a\n");

@@ -163,8 +163,11 @@ impl Engine {
             let Some(blob) = known_blob(&self.store, record, compression)? else { continue };
             let mut is_everywhere = !there.contains(&blob.digest);
             for name in names {
-                // Whoever cannot tell is given it.
-                is_everywhere = is_everywhere && self.registry.has_blob(name, &blob).await.unwrap_or(false);
+                if is_everywhere {
+                    // One that does not answer is not asked again and again: it is given all.
+                    let Some(has_blob) = self.registry.has_blob(name, &blob).await else { return Ok(BTreeSet::new()) };
+                    is_everywhere = has_blob;
+                }
             }
             if is_everywhere {
                 there.insert(blob.digest);
