@@ -28,6 +28,7 @@ use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
 use crate::sources::Sources;
 use crate::ssh::SshAgent;
+use crate::tars::TarDigests;
 
 /// How often a step is done again because files of the build context changed under it.
 const CONTEXT_ATTEMPTS_MAX: usize = 3;
@@ -52,6 +53,7 @@ pub struct Executor<'a> {
     contexts: BTreeMap<String, Arc<Context>>,
     launcher: OnceLock<Arc<Launcher>>,
     purpose: Purpose,
+    tars: Arc<TarDigests>,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
 }
@@ -76,15 +78,16 @@ struct Scan {
 impl<'a> Executor<'a> {
     /// Prepares for a build.
     ///
-    /// `images` are those that the graph names, by the digest of their manifest; `contexts` the local sources, by name.
+    /// `images` are those that the graph names, by the digest of their manifest; `contexts` the local sources, by name; `tars` gets the layers that are in the results.
     pub fn new(
         sources: Arc<Sources>,
         graph: &'a Graph,
         images: BTreeMap<Digest, ImageRecord>,
         contexts: BTreeMap<String, Arc<Context>>,
         purpose: Purpose,
+        tars: Arc<TarDigests>,
     ) -> Self {
-        Self { purpose, sources, graph, images, contexts, launcher: OnceLock::new(), scans: Mutex::default() }
+        Self { purpose, tars, sources, graph, images, contexts, launcher: OnceLock::new(), scans: Mutex::default() }
     }
 
     /// Keeps what was read of contexts for the next build.
@@ -199,6 +202,7 @@ impl<'a> Executor<'a> {
                 .collect();
             let (ladder, below, actions) = (self.sources.shared.ladder.clone(), below.clone(), actions.to_vec());
             let key = self.last_layer_key(vertex)?;
+            let tars = self.graph.find(&vertex.digest).is_some_and(|id| self.tars.wants(id)).then(|| self.tars.clone());
             let applied = blocking(move || {
                 let new = ladder.new_layer()?;
                 let last = ladder.last_layer(&key)?;
@@ -211,6 +215,9 @@ impl<'a> Executor<'a> {
                 };
                 match apply(new.writer(lender, below)?, &actions, source) {
                     Ok(written) => {
+                        if let Some((tars, layer)) = tars.zip(new.readable(&written)) {
+                            tars.start(new.id(), layer);
+                        }
                         let (layer, lost) = new.complete(&written)?;
                         ladder.remember(&key, &layer, last.as_ref())?;
                         Ok(Ok((layer, lost)))

@@ -4,15 +4,19 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use layer::pack::PackId;
 use layer::tree::LostXattrs;
-use layer::{Entries, FinishedTree, Lender, Stack, TreeWriter};
+use layer::{Content, Entries, FinishedTree, Lender, Stack, TreeWriter};
 use llb::InlineFile;
 use oci::{Digest, Timestamp};
-use store::{Layer, LayerDraft, LayerRecord, Snapshot, Store};
+use store::{Layer, LayerDraft, LayerId, LayerRecord, Snapshot, Store};
 
 use crate::blocking::blocking;
 use crate::sandbox::chain_digest;
 use crate::{ExecError, Ladder};
+
+/// From so many entries on, a layer is completed on two threads.
+const PARALLEL_ENTRIES_MIN: usize = 1024;
 
 /// Opens the layers of a snapshot, once they are finished.
 pub(crate) async fn open(snapshot: &Snapshot) -> Result<Stack, ExecError> {
@@ -65,23 +69,42 @@ impl NewLayer {
         Ok(TreeWriter::new(root, below)?)
     }
 
+    /// Returns its id.
+    pub(crate) fn id(&self) -> LayerId {
+        self.draft.id()
+    }
+
+    /// Returns it for reading, before it is complete; a tree is none that can be.
+    pub(crate) fn readable(&self, written: &FinishedTree) -> Option<layer::Layer> {
+        let packs = written.packed.as_ref()?.packs(PackId(self.draft.id().into()));
+        Some(layer::Layer { entries: written.entries.clone(), content: Content::Packs(packs) })
+    }
+
     /// Makes it a layer that can be mounted and read; attributes that it could not keep come back. It blocks.
     pub(crate) fn complete(self, written: &FinishedTree) -> Result<(Layer, LostXattrs), ExecError> {
-        let (mut lost, mut packed) = (written.lost_xattrs.clone(), None);
-        if let Some(found) = &written.packed {
-            let (record, lost_in_index) = self.draft.complete_packed(&written.entries, found, &self.draft.id())?;
-            (lost, packed) = (lost_in_index, Some(record));
-        }
-        write_entries(&self.draft, &written.entries)?;
+        let entries = &written.entries;
+        let index = || {
+            let found = written.packed.as_ref();
+            found.map(|found| self.draft.complete_packed(entries, found, &self.draft.id())).transpose()
+        };
+        let list = || write_entries(&self.draft, entries).map(|()| layer::digest::of_layer(entries));
+        // Threads cost more than they gain where there is little.
+        let is_large = entries.count() >= PARALLEL_ENTRIES_MIN;
+        let (index, content) = if is_large { rayon::join(index, list) } else { (index(), list()) };
+        let (packed, lost) = index?.map_or_else(
+            || (None, written.lost_xattrs.clone()),
+            |(record, lost_in_index)| (Some(record), lost_in_index),
+        );
+        let content = content?;
         store::fault::point("layer.written").map_err(ExecError::file("write", self.draft.dir()))?;
         let record = LayerRecord {
             id: self.draft.id(),
-            content: layer::digest::of_layer(&written.entries),
+            content,
             diff_id: None,
             tar_bytes: None,
             origin: None,
             packed,
-            size_bytes: written.entries.size_bytes(),
+            size_bytes: entries.size_bytes(),
             created: Timestamp::now(),
             seal: None,
         };

@@ -21,6 +21,7 @@ mod seen;
 mod select;
 mod sources;
 mod ssh;
+mod tars;
 
 pub use command::StepLimits;
 pub use context::{Context, HiddenFile, TakenFile};
@@ -34,3 +35,4 @@ pub use report::{Report, Reporter, Stream, Usage};
 pub use seen::SeenFile;
 pub use sources::{Remote, Sources};
 pub use ssh::{KeyError, Keyring, SshAgent, SshAgentError};
+pub use tars::TarDigests;

@@ -138,6 +138,27 @@ impl FileRange {
         self.offset
     }
 
+    /// Returns where the piece ends in the file.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.size_bytes
+    }
+
+    /// Returns what pieces are sorted by, so that those that lie beside each other in one file come one after the other.
+    pub(crate) fn place(&self) -> (usize, u64) {
+        (Arc::as_ptr(&self.file).addr(), self.offset)
+    }
+
+    /// Tells whether another piece of the same file begins behind this one, at most `gap_bytes` away.
+    pub(crate) fn is_near(&self, next: &Self, gap_bytes: u64) -> bool {
+        let gap = next.offset.checked_sub(self.end());
+        Arc::ptr_eq(&self.file, &next.file) && gap.is_some_and(|gap| gap <= gap_bytes)
+    }
+
+    /// Returns the piece of the same file from the start of this one to `end`.
+    pub(crate) fn up_to(&self, end: u64) -> Self {
+        Self::new(Arc::clone(&self.file), self.offset, end.saturating_sub(self.offset))
+    }
+
     /// Reads the bytes at `at` of the piece into `buffer`; fewer than it has room for only at the end of the piece, or of the file.
     pub fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.size_bytes.saturating_sub(at).min(buffer.len() as u64) as usize;

@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LayerId, LayerRecord, StoreError};
 
+/// How much of an index is written at once.
+const INDEX_BUFFER_BYTES: usize = 256 << 10;
+
 /// Where the bytes of a layer's files are that has no tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackedRecord {
@@ -105,7 +108,8 @@ pub(crate) fn complete(
     let path = extents(dir);
     fs::write(&path, packed.extents.to_bytes()).map_err(StoreError::file("write", &path))?;
     let path = index(dir);
-    let mut file = BufWriter::new(File::create(&path).map_err(StoreError::file("create", &path))?);
+    let file = File::create(&path).map_err(StoreError::file("create", &path))?;
+    let mut file = BufWriter::with_capacity(INDEX_BUFFER_BYTES, file);
     let sizes: Vec<u64> = records.iter().map(|record| record.size_bytes).collect();
     let written = write_index(entries, &packed.extents, &sizes, BlockSize::Bytes512, &mut file);
     let written = written.map_err(|source| StoreError::Index { path: path.clone(), source })?;

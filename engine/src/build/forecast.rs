@@ -60,7 +60,8 @@ impl Engine {
         let Lowering { plan, images, contexts } = self.lower(&definition, request, &sources, events, cancel).await?;
         let cache = self.build_cache(events);
         let contexts = open_contexts(&plan, &contexts, &self.store)?;
-        let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Forecast);
+        let executor =
+            Executor::new(sources, &plan.graph, images, contexts, Purpose::Forecast, std::sync::Arc::default());
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let observe = |event| translator.translate(event);
         let options = Options { parallel_max: self.parallel_max, times: &BTreeMap::new };

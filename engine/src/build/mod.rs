@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use executor::{Context, ExecError, Executor, Purpose, Sources};
+use executor::{Context, ExecError, Executor, Purpose, Sources, TarDigests};
 use frontend::plan::Plan;
 use llb::{Edge, Source};
 use oci::Digest;
@@ -117,13 +117,14 @@ impl Engine {
         let cache = self.build_cache(events);
         let told = (&definition, &cache, events, recording);
         let networks = sources.networks.clone();
+        let tars = Arc::new(TarDigests::new(&plan.graph, targets(&plan)));
         let export = async |snapshots: Result<Vec<store::Snapshot>, Error>| {
             // Also after a failure: what was found was used.
             cache.finish();
             // The kernel takes some 20 ms to forget a link. Meanwhile, there is something else to do.
             let closing = networks.is_used().then(|| tokio::task::spawn_blocking(move || networks.close()));
             let exported = match snapshots {
-                Ok(snapshots) => self.export(&plan, snapshots, request, events, cancel).await,
+                Ok(snapshots) => self.export(&plan, (snapshots, &tars), request, events, cancel).await,
                 Err(error) => Err(error),
             };
             if let Some(closing) = closing {
@@ -132,7 +133,7 @@ impl Engine {
             }
             exported
         };
-        let (images, metadata) = self.solve(&plan, (images, &contexts), sources, told, cancel, export).await?;
+        let (images, metadata) = self.solve(&plan, (images, &contexts, &tars), sources, told, cancel, export).await?;
         let findings = plan.warnings.into_iter().map(|warning| definition.finding(warning)).collect();
         Ok(BuildOutcome { images, metadata, findings })
     }
@@ -146,13 +147,14 @@ impl Engine {
     async fn export(
         &self,
         plan: &Plan,
-        snapshots: Vec<store::Snapshot>,
+        (snapshots, tars): (Vec<store::Snapshot>, &Arc<TarDigests>),
         request: &BuildRequest,
         events: &EventSink,
         cancel: &CancellationToken,
     ) -> Result<(Vec<Digest>, Metadata), Error> {
         let results = plan.results.iter().zip(snapshots);
-        let built: Vec<_> = results.map(|(result, snapshot)| BuiltImage { result, snapshot }).collect();
+        let built = results.map(|(result, snapshot)| BuiltImage { result, snapshot, tars: tars.clone() });
+        let built: Vec<_> = built.collect();
         let step = events.step(export::step_name(&request.outputs));
         let exported = self.export_step(&built, request, &step, cancel).await;
         step.end(exported)
@@ -181,14 +183,14 @@ impl Engine {
     async fn solve<T>(
         &self,
         plan: &Plan,
-        (images, contexts): (BTreeMap<Digest, ImageRecord>, &BTreeMap<String, PathBuf>),
+        (images, contexts, tars): (BTreeMap<Digest, ImageRecord>, &BTreeMap<String, PathBuf>, &Arc<TarDigests>),
         sources: Arc<Sources>,
         (definition, cache, events, recording): (&Definition, &cache::Cache, &EventSink, &Recording),
         cancel: &CancellationToken,
         then: impl AsyncFnOnce(Result<Vec<store::Snapshot>, Error>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let contexts = open_contexts(plan, contexts, &self.store)?;
-        let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Build);
+        let executor = Executor::new(sources, &plan.graph, images, contexts, Purpose::Build, tars.clone());
         let translator = StepTranslator::new(&plan.graph, events.clone());
         let past = Past::new(self, &plan.graph, recording.project(), recording.began());
         let times = || translator.with_heard(|heard| past.times(heard));

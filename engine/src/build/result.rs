@@ -1,7 +1,10 @@
 //! From finished snapshots to images: configs get their layers and times.
 
+use std::sync::Arc;
+
+use executor::TarDigests;
 use frontend::plan::PlanResult;
-use layer::tar::{TarOptions, export_layer};
+use layer::tar::digest_layer;
 use oci::{Digest, ImageConfig, Timestamp};
 use store::{ImageLayer, ImageRecord, Layer, LayerRecord, Snapshot};
 
@@ -16,14 +19,16 @@ pub(crate) struct BuiltImage<'a> {
     pub(crate) result: &'a PlanResult,
     /// What was made.
     pub(crate) snapshot: Snapshot,
+    /// What may be known of its tars.
+    pub(crate) tars: Arc<TarDigests>,
 }
 
 impl Engine {
     /// Completes the images' configs. The digests of tars that nobody needed before are computed now, and remembered.
     pub(crate) async fn complete_images(&self, built: &[BuiltImage<'_>]) -> Result<Vec<ImageRecord>, Error> {
         let mut images = Vec::with_capacity(built.len());
-        for BuiltImage { result, snapshot } in built {
-            let records = self.complete_layers(snapshot).await?;
+        for BuiltImage { result, snapshot, tars } in built {
+            let records = self.complete_layers(snapshot, tars).await?;
             let config = complete_config(result, &records);
             let config = serde_json::to_string(&config).map_err(|error| Error::Bug(error.to_string()))?;
             let layers = records.into_iter().map(|record| ImageLayer {
@@ -44,16 +49,16 @@ impl Engine {
     }
 
     /// Returns the records of a snapshot's layers, all with the digests of their tars, and makes sure that the store keeps them.
-    async fn complete_layers(&self, snapshot: &Snapshot) -> Result<Vec<LayerRecord>, Error> {
+    async fn complete_layers(&self, snapshot: &Snapshot, tars: &Arc<TarDigests>) -> Result<Vec<LayerRecord>, Error> {
         let mut records = Vec::with_capacity(snapshot.layers.len());
         let mut digests = Vec::new();
         for (place, layer) in snapshot.layers.iter().enumerate() {
             let record = layer.record().await.map_err(executor::ExecError::from)?;
             records.push(LayerRecord::clone(&record));
             if record.diff_id.is_none() {
-                let layer = layer.clone();
+                let (layer, tars) = (layer.clone(), tars.clone());
                 // A thread only where there is something to do: a build that finds everything starts none.
-                digests.push((place, tokio::task::spawn_blocking(move || with_tar_digest(&layer, &record))));
+                digests.push((place, tokio::task::spawn_blocking(move || with_tar_digest(&layer, &record, &tars))));
             }
         }
         let is_new = !digests.is_empty();
@@ -80,10 +85,11 @@ impl Engine {
     }
 }
 
-fn with_tar_digest(layer: &Layer, record: &LayerRecord) -> Result<LayerRecord, Error> {
-    let opened = layer.open()?;
-    let exported = export_layer(&opened, TarOptions::LAYER, std::io::sink());
-    let exported = exported.map_err(|source| Error::Export { id: layer.id(), source })?;
+fn with_tar_digest(layer: &Layer, record: &LayerRecord, tars: &TarDigests) -> Result<LayerRecord, Error> {
+    let exported = match tars.wait(layer.id()) {
+        Some(exported) => exported,
+        None => digest_layer(&layer.open()?, || true).map_err(|source| Error::Export { id: layer.id(), source })?,
+    };
     let (diff_id, tar_bytes) = (Some(exported.digest), Some(exported.size_bytes));
     Ok(LayerRecord { diff_id, tar_bytes, ..record.clone() })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::lender::Lender;
-use super::packs::Pack;
+use super::packs::{Pack, PackId, Packs};
 use crate::entry::ContentHash;
 use crate::erofs::{Extent, ExtentList};
 
@@ -23,6 +23,8 @@ pub(crate) struct PackWriter {
 pub enum UsedPack {
     /// The one that was written for it.
     Own {
+        /// The open file.
+        file: Arc<File>,
         /// How long it is.
         size_bytes: u64,
     },
@@ -34,7 +36,7 @@ impl UsedPack {
     /// Returns how long it is.
     pub fn size_bytes(&self) -> u64 {
         match self {
-            Self::Own { size_bytes } => *size_bytes,
+            Self::Own { size_bytes, .. } => *size_bytes,
             Self::Lent(pack) => pack.size_bytes,
         }
     }
@@ -47,6 +49,17 @@ pub struct Packed {
     pub packs: Vec<UsedPack>,
     /// Where in them each entry's bytes are.
     pub extents: ExtentList,
+}
+
+impl Packed {
+    /// Returns the packs for reading, before they have their places; `own` is what the own one goes by.
+    pub fn packs(&self, own: PackId) -> Packs {
+        let pack = |used: &UsedPack| match used {
+            UsedPack::Own { file, size_bytes } => Pack { id: own, file: Arc::clone(file), size_bytes: *size_bytes },
+            UsedPack::Lent(pack) => pack.clone(),
+        };
+        Packs::new(self.packs.iter().map(pack).collect(), self.extents.clone())
+    }
 }
 
 /// The number of the own pack while a layer is being written; those that are lent follow.
@@ -97,7 +110,7 @@ impl PackWriter {
     pub(crate) fn finish(self, extents: impl Iterator<Item = Extent>) -> std::io::Result<Packed> {
         let size_bytes = self.end.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.file.set_len(size_bytes)?;
-        let own = (size_bytes > 0).then_some(UsedPack::Own { size_bytes });
+        let own = (size_bytes > 0).then_some(UsedPack::Own { file: self.file, size_bytes });
         let is_used = self.is_lent.iter().map(|is_lent| is_lent.load(Ordering::Relaxed));
         let lent = self.lender.packs.into_iter().zip(is_used).map(|(pack, used)| used.then_some(UsedPack::Lent(pack)));
         let all: Vec<Option<UsedPack>> = [own].into_iter().chain(lent).collect();

@@ -14,7 +14,7 @@ mod sparse;
 mod write;
 
 pub use error::TarError;
-pub use export::{ExportError, Exported, export_layer, export_stack, export_stacks};
+pub use export::{ExportError, Exported, digest_layer, export_layer, export_stack, export_stacks};
 pub use member::{Limits, Member, MemberKind};
 pub use read::{EXTENSION_BYTES_MAX, MemberContent, Reader, is_archive};
 pub use write::{Meaning, TarOptions, TarWriteError, Writer};

@@ -94,6 +94,27 @@ impl<W: Write> Writer<W> {
     /// A root directory that is like every other is left out, as Docker and BuildKit leave it out: a layer that changes nothing is then the empty
     /// archive, whose digest tools know.
     pub fn append(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), TarWriteError> {
+        self.append_with(entry, |writer, size_bytes| writer.append_content(entry.path, size_bytes, content))
+    }
+
+    /// The same for a file whose bytes were read already.
+    pub(super) fn append_bytes(&mut self, entry: &Entry<'_>, content: &[u8]) -> Result<(), TarWriteError> {
+        self.append_with(entry, |writer, size_bytes| {
+            let actual_bytes = content.len() as u64;
+            if actual_bytes != size_bytes {
+                let path = entry.path.to_text();
+                return Err(TarWriteError::Size { path, expected_bytes: size_bytes, actual_bytes });
+            }
+            writer.write(content)?;
+            writer.pad(size_bytes)
+        })
+    }
+
+    fn append_with(
+        &mut self,
+        entry: &Entry<'_>,
+        content: impl FnOnce(&mut Self, u64) -> Result<(), TarWriteError>,
+    ) -> Result<(), TarWriteError> {
         if is_ordinary_root(entry) {
             return Ok(());
         }
@@ -108,7 +129,7 @@ impl<W: Write> Writer<W> {
             }
             Kind::File { size_bytes, .. } => {
                 self.append_header(entry)?;
-                return self.append_content(entry.path, size_bytes, content);
+                return content(self, size_bytes);
             }
             _ => self.append_header(entry)?,
         }
@@ -182,6 +203,11 @@ impl<W: Write> Writer<W> {
             self.out.write_all(&self.scratch[..count]).map_err(|source| TarWriteError::Output { source })?;
             left -= count as u64;
         }
+        self.pad(size_bytes)
+    }
+
+    /// Fills up the last block of a file.
+    fn pad(&mut self, size_bytes: u64) -> Result<(), TarWriteError> {
         let padding = size_bytes.next_multiple_of(BLOCK_BYTES as u64) - size_bytes;
         self.write(&[0; BLOCK_BYTES][..padding as usize])
     }

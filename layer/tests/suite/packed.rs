@@ -11,7 +11,7 @@ use layer::tree::scan_tree;
 use layer::unpack::{UnpackError, UnpackedLayer, pack_layer, unpack_layer};
 use layer::{
     Content, ContentHash, Entries, FileKeeper, FileRange, FileSource, Kind, Layer, Lender, Metadata, Pack, PackId,
-    Packs, Stack, Tree, TreeWriter, WrittenFile,
+    Stack, Tree, TreeWriter, WrittenFile,
 };
 use oci::Digest;
 use tempfile::tempfile;
@@ -20,13 +20,8 @@ use crate::erofs::Indexed;
 use crate::world::{layer, open, path, temporary};
 
 /// Makes a layer of what was packed, in the order in which its packs are counted.
-pub(crate) fn packed_layer(entries: &Entries, packed: &Packed, own: &Arc<File>) -> Layer {
-    let open = |used: &UsedPack| match used {
-        UsedPack::Own { size_bytes } => Pack { id: PackId([0; 16]), file: Arc::clone(own), size_bytes: *size_bytes },
-        UsedPack::Lent(pack) => pack.clone(),
-    };
-    let packs = packed.packs.iter().map(open).collect();
-    Layer { entries: entries.clone(), content: Content::Packs(Packs::new(packs, packed.extents.clone())) }
+pub(crate) fn packed_layer(entries: &Entries, packed: &Packed) -> Layer {
+    Layer { entries: entries.clone(), content: Content::Packs(packed.packs(PackId([0; 16]))) }
 }
 
 /// Packs the tar of a layer.
@@ -34,7 +29,7 @@ pub(crate) fn pack(stream: impl Read + Send) -> Result<(Layer, UnpackedLayer), U
     let (tar, scattered) = (Arc::new(tempfile().unwrap()), Arc::new(tempfile().unwrap()));
     let tar = Pack { id: PackId([1; 16]), file: tar, size_bytes: 0 };
     let unpacked = pack_layer(stream, tar, Arc::clone(&scattered), Limits::default())?;
-    let layer = packed_layer(&unpacked.entries, unpacked.packed.as_ref().unwrap(), &scattered);
+    let layer = packed_layer(&unpacked.entries, unpacked.packed.as_ref().unwrap());
     Ok((layer, unpacked))
 }
 
@@ -100,7 +95,7 @@ fn what_an_earlier_layer_has_is_not_written_again() {
         }
     }
     let finished = writer.finish().unwrap();
-    let first = packed_layer(&finished.entries, &finished.packed.unwrap(), &own);
+    let first = packed_layer(&finished.entries, &finished.packed.unwrap());
 
     let delta = Arc::new(tempfile().unwrap());
     let writer = TreeWriter::packed(Arc::clone(&delta), Lender::of(&first), Stack::default());
@@ -116,7 +111,7 @@ fn what_an_earlier_layer_has_is_not_written_again() {
     let packed = finished.packed.unwrap();
     assert_eq!(delta.metadata().unwrap().len(), 512);
     assert_eq!(packed.packs.iter().map(UsedPack::size_bytes).collect::<Vec<_>>(), [512, 512 + 2 * 1368 * 512]);
-    let second = packed_layer(&finished.entries, &packed, &delta);
+    let second = packed_layer(&finished.entries, &packed);
     assert_same(&layer(&format!("f /a changed\nf /b {b}\nf /new/c {c}")).layer, &second);
 
     // A third one needs little of the first: nothing is lent that would keep what nobody needs. What is in small packs is written again.
@@ -133,7 +128,7 @@ fn what_an_earlier_layer_has_is_not_written_again() {
     let written = WrittenFile { size_bytes, content };
     assert!(without_b.reuse_file(path("c").as_path(), &changed, written).unwrap());
     let finished = without_b.finish().unwrap();
-    let last = packed_layer(&finished.entries, &finished.packed.unwrap(), &delta);
+    let last = packed_layer(&finished.entries, &finished.packed.unwrap());
     let fourth = TreeWriter::packed(tempfile().unwrap(), Lender::of(&last), Stack::default());
     let is_lent = fourth.reuse_file(path("c").as_path(), &changed, written).unwrap();
     assert!(!is_lent, "half of the pack is of no use any more");
@@ -190,7 +185,7 @@ fn files_are_kept_while_they_are_read_and_make_a_layer_without_being_read_again(
         }
     }
     let finished = writer.finish().unwrap();
-    let packed = packed_layer(&finished.entries, &finished.packed.unwrap(), &own);
+    let packed = packed_layer(&finished.entries, &finished.packed.unwrap());
     let tree = temporary();
     let writer = TreeWriter::new(open(&tree), Stack::default()).unwrap();
     for (name, bytes) in &files {

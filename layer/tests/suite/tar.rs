@@ -3,13 +3,16 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use layer::pack::write_layer;
 use layer::tar::{self, Limits, MemberKind, Reader, TarOptions};
-use layer::{ContentHash, Entry, EntryPath, Kind, Layer, Metadata};
+use layer::{ContentHash, Entry, EntryPath, Kind, Layer, Lender, Metadata, Stack, TreeWriter};
 use oci::Digest;
-use tempfile::TempDir;
+use tempfile::{TempDir, tempfile};
 
+use crate::packed::packed_layer;
 use crate::world::{ROOT, World, layer, stack, temporary};
 
 fn export(layer: &Layer) -> Vec<u8> {
@@ -218,6 +221,28 @@ fn a_file_that_is_not_what_its_entry_says_fails_the_export() {
     fs::remove_file(world.directory.path().join("d3/f3")).unwrap();
     let error = tar::export_layer(&world.layer, TarOptions::LAYER, std::io::sink()).unwrap_err();
     assert_eq!(chain(&error), "cannot open `/d3/f3` in a layer: No such file or directory (os error 2)");
+}
+
+#[test]
+fn files_that_lie_beside_each_other_in_a_pack_are_the_files_that_they_were() {
+    let world = many();
+    let pack = Arc::new(tempfile().unwrap());
+    let written = write_layer(&world.layer, TreeWriter::packed(Arc::clone(&pack), Lender::default(), Stack::default()));
+    let written = written.unwrap();
+    let places = written.packed.unwrap();
+    let packed = packed_layer(&written.entries, &places);
+    let tar = export(&packed);
+    assert!(tar == export(&world.layer));
+    let digest = tar::digest_layer(&packed, || true).unwrap();
+    assert_eq!((digest.digest, digest.size_bytes), (Digest::of(&tar), tar.len() as u64));
+    assert_eq!(chain(&tar::digest_layer(&packed, || false).unwrap_err()), "cannot write the archive: broken pipe");
+    // One of them is shorter than it should be: that one is named.
+    let offset = |index: &usize| places.extents.get(*index).map(|extent| extent.offset);
+    let last = (0..places.extents.count()).max_by_key(offset).unwrap();
+    pack.set_len(offset(&last).unwrap() + 1).unwrap();
+    let error = tar::digest_layer(&packed, || true).unwrap_err();
+    let Entry { path, kind: Kind::File { size_bytes, .. }, .. } = packed.entries.entry(last) else { panic!("a file") };
+    assert_eq!(chain(&error), format!("damaged layer: `{path}` should have {size_bytes} bytes, it has 1"));
 }
 
 #[test]

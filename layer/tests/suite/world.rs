@@ -72,7 +72,7 @@ fn try_layer(below: &Stack, lines: &str, check: impl Fn(&str, Result<(), TreeErr
     let entries = writer.finish().unwrap().entries;
     let layer = Layer { entries, content: Content::Tree(Tree::new(open(&directory))) };
     let packed = packing.finish().unwrap();
-    assert_same(&layer, &packed_layer(&packed.entries, &packed.packed.unwrap(), &pack));
+    assert_same(&layer, &packed_layer(&packed.entries, &packed.packed.unwrap()));
     World { directory, layer }
 }
 
