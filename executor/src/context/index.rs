@@ -1,12 +1,14 @@
 //! What is remembered of a directory from build to build: what is in each directory, the hashes of its files, each with what it looked like, and the digests of what
-//! steps selected.
+//! steps selected. Where all files of a directory are known, their fingerprint is remembered too: if none has changed, nothing else has to be known of them.
 //!
 //! ```text
 //! magic            24 bytes
 //! checksum         32 bytes, BLAKE3 of all behind it
 //! counts           4 × 8 bytes: directories, files, selections, bytes of names
-//! directories      88 bytes each, sorted by path: device, inode, size, mtime, ctime, place and length of path, attributes and list, first file and number of files
-//! files            104 bytes each, those of a directory together, sorted by name: device, inode, size, mtime, ctime, hash, place and length of name and attributes
+//! directories      124 bytes each, sorted by path: device, inode, size, mtime, ctime, place and length of path, attributes and list, first file and number of files, mode,
+//!                  fingerprint or zeros
+//! files            108 bytes each, those of a directory together, sorted by name: device, inode, size, mtime, ctime, hash, mode, place and length of name and attributes;
+//!                  symbolic links are among them, with their target for attributes. The mode has its 12 bits, and further bits for links and for files with several names
 //! selections       96 bytes each, the last used first: key, hash of what was selected, digest
 //! names            paths, names, attributes and lists; a list has for each name a byte for its kind, the name and a NUL, sorted by name
 //! ```
@@ -15,17 +17,29 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use layer::{ContentHash, EntryPath, EntryPathBuf, Mtime, XattrsBuf};
+use layer::{ContentHash, EntryPath, EntryPathBuf, KindBuf, Mtime, XattrsBuf};
 use oci::Digest;
 
-use super::list::List;
-use super::seen::Stamp;
+use rustix::fs::FileType;
 
-const MAGIC: &[u8; 24] = b"kiln context index 2\n\0\0\0";
+use super::fingerprint::{Fingerprint, What};
+use super::list::List;
+use super::seen::{Seen, Stamp};
+
+const MAGIC: &[u8; 24] = b"kiln context index 3\n\0\0\0";
 const HEADER_BYTES: usize = 24 + 32 + 4 * 8;
 const STAMP_BYTES: usize = 56;
-const DIRECTORY_BYTES: usize = STAMP_BYTES + 3 * 8 + 8;
-const FILE_BYTES: usize = STAMP_BYTES + 32 + 2 * 8;
+/// Where in the record of a directory its mode is, and its fingerprint.
+const DIRECTORY_MODE: usize = STAMP_BYTES + 3 * 8 + 8;
+const FINGERPRINT: usize = DIRECTORY_MODE + 4;
+const DIRECTORY_BYTES: usize = FINGERPRINT + 32;
+/// Where in the record of a file its mode is, its name, and its attributes or target.
+const FILE_MODE: usize = STAMP_BYTES + 32;
+const FILE_NAME: usize = FILE_MODE + 4;
+const FILE_ATTRIBUTES: usize = FILE_NAME + 8;
+const FILE_BYTES: usize = FILE_ATTRIBUTES + 8;
+const MODE_SYMLINK: u32 = 1 << 16;
+const MODE_LINKED: u32 = 1 << 17;
 const SELECTION_BYTES: usize = 96;
 /// How many files are remembered of one directory; those of more are read each time. About 700 MB of index.
 const FILES_MAX: usize = 4_000_000;
@@ -36,14 +50,24 @@ const SELECTIONS_MAX: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) stamp: Stamp,
-    pub(super) content: ContentHash,
-    pub(super) xattrs: Option<XattrsBuf>,
+    pub(super) mode: u16,
+    /// Whether it has other names too.
+    pub(super) is_linked: bool,
+    pub(super) what: KnownWhat,
+}
+
+/// What a file is that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum KnownWhat {
+    File { content: ContentHash, xattrs: Option<XattrsBuf> },
+    Symlink { target: Vec<u8> },
 }
 
 /// What is known of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KnownDirectory {
     pub(super) stamp: Stamp,
+    pub(super) mode: u16,
     pub(super) xattrs: Option<XattrsBuf>,
     pub(super) list: List<Vec<u8>>,
 }
@@ -62,6 +86,7 @@ pub(super) struct IndexedDirectory<'a> {
     index: &'a Index,
     /// Its place among the directories.
     pub(super) place: usize,
+    /// The files that were not asked for yet.
     files: Range<usize>,
 }
 
@@ -124,12 +149,13 @@ impl Index {
         HEADER_BYTES + self.directories * DIRECTORY_BYTES + self.files * FILE_BYTES
     }
 
+    fn names(&self) -> &[u8] {
+        self.bytes.get(self.selections_start() + self.selections * SELECTION_BYTES..).unwrap_or_default()
+    }
+
     /// Returns what the place and length at the start of `at` stand for.
     fn name(&self, at: &[u8]) -> &[u8] {
-        let mut numbers = Numbers(at);
-        let heap = self.selections_start() + self.selections * SELECTION_BYTES;
-        let (Some(start), Some(length)) = (numbers.u32(), numbers.u32()) else { return &[] };
-        self.bytes.get(heap + start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
+        name_in(self.names(), at)
     }
 
     fn directory_path(&self, place: usize) -> EntryPath<'_> {
@@ -138,36 +164,39 @@ impl Index {
 
     /// Returns the name of a file in its directory.
     pub(super) fn file_name(&self, place: usize) -> &[u8] {
-        self.name(&self.record(place)[STAMP_BYTES + 32..])
+        self.name(&self.record(place)[FILE_NAME..])
     }
 
-    /// Returns the files of a directory.
-    fn files_of(&self, place: usize) -> Range<usize> {
+    /// Returns the places of the files of a directory.
+    pub(super) fn files_of(&self, place: usize) -> Range<usize> {
         let mut numbers = Numbers(&self.directory_record(place)[STAMP_BYTES + 3 * 8..]);
         let (Some(first), Some(count)) = (numbers.u32(), numbers.u32()) else { return 0..0 };
         let first = (first as usize).min(self.files);
         first..first.saturating_add(count as usize).min(self.files)
     }
 
-    fn xattrs(&self, at: &[u8]) -> Option<Option<XattrsBuf>> {
-        let mut rest = Numbers(self.name(at));
-        let mut pairs = Vec::new();
-        while !rest.0.is_empty() {
-            let (name, value) = (rest.u32()? as usize, rest.u32()? as usize);
-            let (pair, behind) = rest.0.split_at_checked(name.checked_add(value)?)?;
-            pairs.push((pair[..name].to_vec(), pair[name..].to_vec()));
-            rest.0 = behind;
-        }
-        Some((!pairs.is_empty()).then(|| pairs.into_iter().collect()))
-    }
-
     /// Returns what is known of a file.
     fn known(&self, place: usize) -> Option<Known> {
-        let record = self.record(place);
-        let mut numbers = Numbers(record);
-        let stamp = numbers.stamp()?;
-        let content = ContentHash(*numbers.0.first_chunk()?);
-        Some(Known { stamp, content, xattrs: self.xattrs(&record[STAMP_BYTES + 32 + 8..])? })
+        Known::decode(self.record(place), self.names())
+    }
+
+    /// Returns the hash of everything in a directory but other directories, if all of it is known.
+    pub(super) fn fingerprint(&self, place: usize) -> Option<ContentHash> {
+        let hash = *self.directory_record(place)[FINGERPRINT..].first_chunk()?;
+        (hash != [0; 32]).then_some(ContentHash(hash))
+    }
+
+    /// Returns all files of a directory as a look would find them if they still are what they were.
+    pub(super) fn seen(&self, place: usize, path: EntryPath<'_>) -> Vec<Seen> {
+        self.seen_at(self.files_of(place), path)
+    }
+
+    fn seen_at(&self, places: Range<usize>, path: EntryPath<'_>) -> Vec<Seen> {
+        let seen = |place: usize| {
+            let path = path.child(self.file_name(place)).ok()?;
+            Some(self.known(place)?.into_seen(path, place))
+        };
+        places.filter_map(seen).collect()
     }
 
     /// Returns what is known of the directory at a path.
@@ -259,15 +288,18 @@ impl Index {
         }
         let files = out.files.len() / FILE_BYTES - first;
         let (start, old) = (out.directories.len(), old.filter(|place| (keeps.directory)(*place)));
+        let mode;
         match (news.directory, old) {
             (Some(known), _) => {
                 out.directories.extend_from_slice(&known.stamp.bytes());
                 let (path, list) = (out.name(path.as_bytes())?, out.name(known.list.as_bytes())?);
                 let xattrs = out.xattrs(known.xattrs.as_ref())?;
                 out.directories.extend_from_slice(&[path, xattrs, list].concat());
+                mode = known.mode;
             }
             (None, Some(old)) => {
                 let record = self.directory_record(old);
+                mode = Numbers(&record[DIRECTORY_MODE..]).u32()? as u16;
                 out.directories.extend_from_slice(&record[..STAMP_BYTES]);
                 for at in (STAMP_BYTES..STAMP_BYTES + 3 * 8).step_by(8) {
                     let name = out.name(self.name(&record[at..]))?;
@@ -280,10 +312,14 @@ impl Index {
                 out.directories.extend_from_slice(&Stamp::default().bytes());
                 let (path, nothing) = (out.name(path.as_bytes())?, out.name(b"")?);
                 out.directories.extend_from_slice(&[path, nothing, nothing].concat());
+                mode = 0;
             }
         }
         out.directories.extend_from_slice(&u32::try_from(first).ok()?.to_le_bytes());
         out.directories.extend_from_slice(&u32::try_from(files).ok()?.to_le_bytes());
+        out.directories.extend_from_slice(&u32::from(mode).to_le_bytes());
+        let fingerprint = out.fingerprint(start, first, mode).map_or([0; 32], |hash| hash.0);
+        out.directories.extend_from_slice(&fingerprint);
         debug_assert_eq!(out.directories.len(), start + DIRECTORY_BYTES);
         Some(())
     }
@@ -291,8 +327,8 @@ impl Index {
     /// Takes a file over as it is.
     fn copy_file(&self, place: usize, out: &mut Encoder) -> Option<()> {
         let record = self.record(place);
-        out.files.extend_from_slice(&record[..STAMP_BYTES + 32]);
-        for at in [STAMP_BYTES + 32, STAMP_BYTES + 32 + 8] {
+        out.files.extend_from_slice(&record[..FILE_NAME]);
+        for at in [FILE_NAME, FILE_ATTRIBUTES] {
             let name = out.name(self.name(&record[at..]))?;
             out.files.extend_from_slice(&name);
         }
@@ -308,7 +344,28 @@ impl<'a> IndexedDirectory<'a> {
             return None;
         }
         let list = List::new(self.index.name(&record[STAMP_BYTES + 2 * 8..]));
-        Some((list, self.index.xattrs(&record[STAMP_BYTES + 8..])?))
+        Some((list, decode_xattrs(self.index.name(&record[STAMP_BYTES + 8..]))?))
+    }
+
+    /// Tells whether all of its files are known, so that they may turn out to be what they were.
+    pub(super) fn has_all_files(&self) -> bool {
+        self.index.fingerprint(self.place).is_some()
+    }
+
+    /// Tells whether the next file is this one and still looks as it did then, and passes it over if so.
+    pub(super) fn passes(&mut self, name: &[u8], stamp: &Stamp) -> bool {
+        let place = self.files.start;
+        let is_same = !self.files.is_empty()
+            && self.index.file_name(place) == name
+            && self.index.record(place)[..STAMP_BYTES] == stamp.bytes();
+        self.files.start += usize::from(is_same);
+        is_same
+    }
+
+    /// Returns the files that were passed over, as a look finds them.
+    pub(super) fn passed(&self, path: EntryPath<'_>) -> Vec<Seen> {
+        let first = self.index.files_of(self.place).start;
+        self.index.seen_at(first..self.files.start, path)
     }
 
     /// Returns the place of a file in it, if it still looks as it did then, and what is known of it. Names are asked for in order.
@@ -372,10 +429,47 @@ struct Encoder {
 impl Encoder {
     fn file(&mut self, name: &[u8], known: &Known) -> Option<()> {
         self.files.extend_from_slice(&known.stamp.bytes());
-        self.files.extend_from_slice(&known.content.0);
-        let (name, xattrs) = (self.name(name)?, self.xattrs(known.xattrs.as_ref())?);
-        self.files.extend_from_slice(&[name, xattrs].concat());
+        let linked = if known.is_linked { MODE_LINKED } else { 0 };
+        let name = self.name(name)?;
+        let (content, kind, attributes) = match &known.what {
+            KnownWhat::File { content, xattrs } => (content.0, 0, self.xattrs(xattrs.as_ref())?),
+            KnownWhat::Symlink { target } => ([0; 32], MODE_SYMLINK, self.name(target)?),
+        };
+        self.files.extend_from_slice(&content);
+        self.files.extend_from_slice(&(u32::from(known.mode) | kind | linked).to_le_bytes());
+        self.files.extend_from_slice(&[name, attributes].concat());
         Some(())
+    }
+
+    /// Returns the fingerprint of the directory whose record begins at `start`, if its list is known and all that is in it but directories, from the file `first` on: files
+    /// and links without other names.
+    fn fingerprint(&self, start: usize, first: usize, mode: u16) -> Option<ContentHash> {
+        let record = &self.directories[start..];
+        if Numbers(record).stamp()? == Stamp::default() {
+            return None;
+        }
+        let attributes = decode_xattrs(name_in(&self.names, &record[STAMP_BYTES + 8..]))?;
+        let mut fingerprint = Fingerprint::new(mode, attributes.as_ref());
+        let mut files = self.files[first * FILE_BYTES..].chunks_exact(FILE_BYTES);
+        for (name, kind) in List::new(name_in(&self.names, &record[STAMP_BYTES + 2 * 8..])).iter() {
+            if kind == FileType::Directory {
+                continue;
+            }
+            let file = files.next().filter(|file| name_in(&self.names, &file[FILE_NAME..]) == name.to_bytes())?;
+            let known = Known::decode(file, &self.names).filter(|known| !known.is_linked)?;
+            let (what, xattrs, is_listed_so) = match &known.what {
+                KnownWhat::File { content, xattrs } => {
+                    let what = What::File { size_bytes: known.stamp.size_bytes, content: *content };
+                    (what, xattrs.as_ref(), kind == FileType::RegularFile)
+                }
+                KnownWhat::Symlink { target } => (What::Symlink(target), None, kind == FileType::Symlink),
+            };
+            if !is_listed_so {
+                return None;
+            }
+            fingerprint.add(name.to_bytes(), known.mode, what, xattrs);
+        }
+        files.next().is_none().then(|| fingerprint.finish())
     }
 
     fn xattrs(&mut self, xattrs: Option<&XattrsBuf>) -> Option<[u8; 8]> {
@@ -398,6 +492,73 @@ impl Encoder {
         bytes[4..].copy_from_slice(&at[1].to_le_bytes());
         Some(bytes)
     }
+}
+
+impl Known {
+    /// Returns what is remembered of a file that was looked at; `None` of what is neither file nor link.
+    pub(super) fn of(seen: &Seen) -> Option<Self> {
+        let what = match &seen.kind {
+            KindBuf::File { content, .. } => KnownWhat::File { content: *content, xattrs: seen.xattrs.clone() },
+            KindBuf::Symlink { target } => KnownWhat::Symlink { target: target.clone() },
+            _ => return None,
+        };
+        Some(Self { stamp: seen.stamp, mode: seen.mode, is_linked: seen.is_linked, what })
+    }
+
+    /// Returns what a look finds that finds it unchanged.
+    fn into_seen(self, path: EntryPathBuf, place: usize) -> Seen {
+        let (kind, xattrs) = match self.what {
+            KnownWhat::File { content, xattrs } => {
+                (KindBuf::File { size_bytes: self.stamp.size_bytes, content }, xattrs)
+            }
+            KnownWhat::Symlink { target } => (KindBuf::Symlink { target }, None),
+        };
+        Seen {
+            path,
+            kind,
+            mode: self.mode,
+            xattrs,
+            stamp: self.stamp,
+            is_linked: self.is_linked,
+            place: u32::try_from(place).ok(),
+            is_socket: false,
+            is_gone: false,
+            counts: true,
+        }
+    }
+
+    fn decode(record: &[u8], names: &[u8]) -> Option<Self> {
+        let mut numbers = Numbers(record);
+        let (stamp, content) = (numbers.stamp()?, ContentHash(numbers.hash()?));
+        let mode = numbers.u32()?;
+        let attributes = name_in(names, record.get(FILE_ATTRIBUTES..)?);
+        let what = if mode & MODE_SYMLINK != 0 {
+            KnownWhat::Symlink { target: attributes.to_vec() }
+        } else {
+            KnownWhat::File { content, xattrs: decode_xattrs(attributes)? }
+        };
+        let is_linked = mode & MODE_LINKED != 0;
+        Some(Self { stamp, mode: mode as u16 & layer::entry::MODE_BITS, is_linked, what })
+    }
+}
+
+/// Returns what the place and length at the start of `at` stand for.
+fn name_in<'a>(names: &'a [u8], at: &[u8]) -> &'a [u8] {
+    let mut numbers = Numbers(at);
+    let (Some(start), Some(length)) = (numbers.u32(), numbers.u32()) else { return &[] };
+    names.get(start as usize..).and_then(|rest| rest.get(..length as usize)).unwrap_or_default()
+}
+
+fn decode_xattrs(bytes: &[u8]) -> Option<Option<XattrsBuf>> {
+    let mut rest = Numbers(bytes);
+    let mut pairs = Vec::new();
+    while !rest.0.is_empty() {
+        let (name, value) = (rest.u32()? as usize, rest.u32()? as usize);
+        let (pair, behind) = rest.0.split_at_checked(name.checked_add(value)?)?;
+        pairs.push((pair[..name].to_vec(), pair[name..].to_vec()));
+        rest.0 = behind;
+    }
+    Some((!pairs.is_empty()).then(|| pairs.into_iter().collect()))
 }
 
 impl Stamp {
@@ -477,18 +638,21 @@ mod tests {
     }
 
     fn sample() -> (Fresh, Vec<Selected>) {
-        let known = |inode, xattrs| Known { stamp: stamp(inode), content: ContentHash::of(&[inode as u8]), xattrs };
+        let known = |inode, xattrs| {
+            let what = KnownWhat::File { content: ContentHash::of(&[inode as u8]), xattrs };
+            Known { stamp: stamp(inode), mode: 0o640, is_linked: inode == 3, what }
+        };
         let xattrs = XattrsBuf::from_iter([("user.a", "1"), ("user.b", "")]);
         let files = [
             (path("a"), known(1, None)),
             (path("d"), known(2, Some(xattrs.clone()))),
             (path("d-e/b"), known(3, None)),
-            (path("d-e/c"), known(4, None)),
+            (path("d-e/c"), Known { what: KnownWhat::Symlink { target: b"b".to_vec() }, ..known(4, None) }),
         ];
         let mut list = ListBuilder::default();
-        list.push(rustix::fs::FileType::RegularFile, c"b");
-        list.push(rustix::fs::FileType::Unknown, c"c");
-        let directory = KnownDirectory { stamp: stamp(9), xattrs: Some(xattrs), list: list.finish() };
+        list.push(FileType::RegularFile, c"b");
+        list.push(FileType::Unknown, c"c");
+        let directory = KnownDirectory { stamp: stamp(9), mode: 0o755, xattrs: Some(xattrs), list: list.finish() };
         let selected =
             Selected { key: Digest::of(b"key"), scope: ContentHash::of(b"scope"), digest: Digest::of(b"digest") };
         let fresh = Fresh { directories: [(path("d-e"), directory)].into(), files: files.into() };
@@ -524,7 +688,8 @@ mod tests {
     fn what_is_new_comes_among_what_is_kept() {
         let (mut fresh, selections) = sample();
         let index = Index::load(Index::default().encode(&ALL, &fresh, &selections).unwrap());
-        let known = Known { content: ContentHash::of(b"new"), ..fresh.files[&path("a")].clone() };
+        let what = KnownWhat::File { content: ContentHash::of(b"new"), xattrs: None };
+        let known = Known { what, ..fresh.files[&path("a")].clone() };
         let directory = KnownDirectory { stamp: stamp(10), ..fresh.directories[&path("d-e")].clone() };
         let news = Fresh {
             directories: [(path("b"), directory.clone()), (path("d-e"), directory)].into(),

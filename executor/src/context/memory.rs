@@ -7,15 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use layer::{ContentHash, EntryPathBuf, KindBuf};
+use layer::{ContentHash, EntryPathBuf, KindBuf, Mtime};
 use oci::Digest;
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 use store::{Store, StoreError};
 
-use super::index::{Fresh, Index, Kept, Known, Selected};
+use super::index::{Fresh, Index, Kept, Known, KnownWhat, Selected};
+use super::look::{Directory, Files, Look};
 use super::seen::Seen;
-use super::walk::Look;
 
 /// As many files and directories, and bytes of files, are read again sooner than an index is written.
 const REREAD_FILES_MAX: usize = 64;
@@ -69,8 +69,20 @@ impl Memory {
         index.clone()
     }
 
-    /// Notes what a look at the directory found of directories.
-    pub(super) fn saw(&mut self, look: &mut Look) {
+    /// Notes what a look at the directory found of directories and links, and of files that are what they were.
+    pub(super) fn saw(&mut self, look: &mut Look, began: Mtime) {
+        for directory in &look.directories {
+            match &directory.files {
+                Files::AsIndexed(place) => {
+                    let files = self.index.as_ref().map_or(0..0, |index| index.files_of(*place));
+                    self.used.get_mut(files).into_iter().flatten().for_each(|used| *used = true);
+                }
+                Files::Seen(files) => {
+                    let is_link = |file: &&Seen| matches!(file.kind, KindBuf::Symlink { .. });
+                    files.iter().filter(is_link).for_each(|link| self.saw_link(link, began));
+                }
+            }
+        }
         for place in look.known_directories.drain(..) {
             if let Some(used) = self.used_directories.get_mut(place) {
                 *used = true;
@@ -79,10 +91,17 @@ impl Memory {
         self.fresh.directories.extend(look.fresh_directories.drain(..));
     }
 
+    fn saw_link(&mut self, link: &Seen, began: Mtime) {
+        match link.place.and_then(|place| self.used.get_mut(place as usize)) {
+            Some(used) => *used = true,
+            None => self.keep(link, began),
+        }
+    }
+
     /// Returns the files whose hashes are not known, and fills in those that this build read before.
-    pub(super) fn recall<'s>(&mut self, seen: &'s mut [Seen]) -> Vec<&'s mut Seen> {
+    pub(super) fn recall<'s>(&mut self, found: &'s mut [Directory]) -> Vec<&'s mut Seen> {
         let mut unknown = Vec::new();
-        for file in seen {
+        for file in found.iter_mut().flat_map(Directory::seen_mut) {
             let KindBuf::File { content, .. } = &mut file.kind else { continue };
             if let Some(used) = file.place.and_then(|place| self.used.get_mut(place as usize)) {
                 *used = true;
@@ -91,9 +110,10 @@ impl Memory {
             if file.is_socket {
                 continue;
             }
-            match self.fresh.files.get(&file.path).filter(|known| known.stamp == file.stamp) {
-                Some(known) => (*content, file.xattrs) = (known.content, known.xattrs.clone()),
-                None => unknown.push(file),
+            let known = self.fresh.files.get(&file.path).filter(|known| known.stamp == file.stamp);
+            match known.map(|known| &known.what) {
+                Some(KnownWhat::File { content: known, xattrs }) => (*content, file.xattrs) = (*known, xattrs.clone()),
+                _ => unknown.push(file),
             }
         }
         unknown
@@ -105,13 +125,14 @@ impl Memory {
     }
 
     /// Notes what a file was like when it was read.
-    pub(super) fn read(&mut self, path: EntryPathBuf, known: Known, is_settled: bool) {
-        if is_settled {
-            self.racy.remove(&path);
+    pub(super) fn keep(&mut self, file: &Seen, began: Mtime) {
+        let Some(known) = Known::of(file) else { return };
+        if file.stamp.is_settled(began) {
+            self.racy.remove(&file.path);
         } else {
-            self.racy.insert(path.clone());
+            self.racy.insert(file.path.clone());
         }
-        self.fresh.files.insert(path, known);
+        self.fresh.files.insert(file.path.clone(), known);
     }
 
     /// Notes that all there is was looked at: what was not seen is gone.
@@ -143,8 +164,9 @@ impl Memory {
     pub(super) fn were_read(&self) -> String {
         self.fresh
             .files
-            .keys()
-            .map(|path| path.to_string().trim_start_matches('/').to_owned())
+            .iter()
+            .filter(|(_, known)| matches!(known.what, KnownWhat::File { .. }))
+            .map(|(path, _)| path.to_string().trim_start_matches('/').to_owned())
             .collect::<Vec<_>>()
             .join(" ")
     }

@@ -4,14 +4,19 @@
 //! and time of change are what they were, and if they were so long enough before it was read that another write would have left another time (as git does; a program
 //! that writes through a memory map can hide from this until the kernel writes the page back, and hides from git too).
 //!
+//! Of a directory in which every file is what it was, nothing but that is found out: what its files are stands in the index, and so does a hash of them (`fingerprint`), from which follows
+//! what a step selects if it was selected before.
+//!
 //! **Invariant:** nothing is copied and nothing is read that no step selects; what an ignore file leaves out is not there. A hash is remembered only if the file was
 //! the same before and after it was read.
 //!
 //! Memory: about 400 bytes and its path twice for each file in the scope of a step; files are read in pieces of at most 4 MiB for each thread.
 //! While they are kept for a layer, 100 bytes more for each, and 1 MiB for each thread.
 
+mod fingerprint;
 mod index;
 mod list;
+mod look;
 mod memory;
 mod scan;
 mod scope;
@@ -26,7 +31,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use layer::hash::hash_range;
 use layer::{ContentHash, FileKeeper, FileRange, KeepingReader, KindBuf, Lender, Mtime, Tree};
@@ -38,7 +43,8 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 use store::{DraftPack, Store, StoreError};
 
 use crate::ExecError;
-use index::Known;
+use index::Index;
+use look::{Directory, Files};
 use memory::Memory;
 pub(crate) use scan::{Kept, Scan};
 use scope::Scope;
@@ -109,11 +115,11 @@ impl Context {
         for attempt in 1..=ATTEMPTS_MAX {
             let mut scope = Scope::of(selection);
             let began = clock();
-            let mut seen = self.look(&mut scope, began)?;
-            let hashed = match self.hash(&mut seen, began, pack) {
+            let (mut found, index) = self.look(&mut scope, began)?;
+            let hashed = match self.hash(&mut found, began, pack) {
                 // Files come and go all the time: those that are gone are left out.
                 Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => {
-                    self.hash_what_stays(&mut seen, began).map(|()| None)
+                    self.hash_what_stays(&mut found, began).map(|()| None)
                 }
                 hashed => hashed,
             };
@@ -122,7 +128,7 @@ impl Context {
                     if scope.root().whole {
                         self.memory().saw_all();
                     }
-                    return Ok(Scan::new(self.tree.clone(), seen, kept));
+                    return Ok(Scan::new(self.tree.clone(), found, index, kept));
                 }
                 Err(LookError::Gone(path)) => gone = path,
                 Err(LookError::Failed(error)) => return Err(error),
@@ -132,12 +138,12 @@ impl Context {
     }
 
     /// Goes through the directory, with what builds before remembered.
-    fn look(&self, scope: &mut Scope, began: Mtime) -> Result<Vec<Seen>, ExecError> {
+    fn look(&self, scope: &mut Scope, began: Mtime) -> Result<(Vec<Directory>, Arc<Index>), ExecError> {
         let index = self.memory().index(&self.store);
         let walker = Walker { root: &self.root, tree: &self.tree, ignore: &self.ignore, index: &index, began };
         let mut look = walker.walk(scope)?;
-        self.memory().saw(&mut look);
-        Ok(look.seen)
+        self.memory().saw(&mut look, began);
+        Ok((look.directories, index))
     }
 
     /// Returns the digest of what `selection` names in a scan: as it was computed before for the same files, else by `compute`.
@@ -189,13 +195,13 @@ impl Context {
     /// Finds out the hashes of files: from memory, else by reading them on all cores.
     fn hash(
         &self,
-        seen: &mut [Seen],
+        found: &mut [Directory],
         began: Mtime,
         pack: &dyn Fn() -> Option<DraftPack>,
     ) -> Result<Option<Kept>, LookError> {
         let (unknown, is_first) = {
             let mut memory = self.memory();
-            (memory.recall(seen), memory.knows_nothing())
+            (memory.recall(found), memory.knows_nothing())
         };
         let unknown_bytes: u64 = unknown.iter().map(|file| file.stamp.size_bytes).sum();
         let draft = if is_first && unknown_bytes >= Lender::LENT_BYTES_MIN { pack() } else { None };
@@ -210,27 +216,24 @@ impl Context {
         let kept = draft.zip(keeper.and_then(FileKeeper::finish));
         let mut memory = self.memory();
         for file in unknown.into_iter().chain(further) {
-            if let KindBuf::File { content, .. } = file.kind {
-                let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
-                memory.read(file.path.clone(), known, file.stamp.is_settled(began));
-            }
+            memory.keep(file, began);
         }
         Ok(kept.map(|(draft, files)| Kept::new(files, draft)))
     }
 
     /// The same for a directory whose files come and go faster than they can be read: those that are gone are taken out.
-    fn hash_what_stays(&self, seen: &mut Vec<Seen>, began: Mtime) -> Result<(), LookError> {
-        for file in self.memory().recall(seen) {
+    fn hash_what_stays(&self, found: &mut [Directory], began: Mtime) -> Result<(), LookError> {
+        for file in self.memory().recall(found) {
             match self.read(file, None) {
                 Err(LookError::Gone(_)) => file.is_gone = true,
                 read => read?,
             }
         }
-        seen.retain(|file| !file.is_gone);
-        for file in seen.iter().filter(|file| !file.is_socket) {
-            if let KindBuf::File { content, .. } = file.kind {
-                let known = Known { stamp: file.stamp, content, xattrs: file.xattrs.clone() };
-                self.memory().read(file.path.clone(), known, file.stamp.is_settled(began));
+        for directory in found {
+            let Files::Seen(files) = &mut directory.files else { continue };
+            files.retain(|file| !file.is_gone);
+            for file in files.iter().filter(|file| !file.is_socket) {
+                self.memory().keep(file, began);
             }
         }
         Ok(())
@@ -265,6 +268,7 @@ impl Context {
         let stat = statx(&range, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)?;
         file.stamp = Stamp::of(&stat);
         file.mode = stat.stx_mode & layer::entry::MODE_BITS;
+        file.is_linked = stat.stx_nlink > 1;
         file.kind = KindBuf::File { size_bytes, content };
         Ok(())
     }

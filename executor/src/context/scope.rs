@@ -69,6 +69,11 @@ impl Scope {
         Reach { active: (0..self.patterns.len()).collect(), depth: 0, whole }
     }
 
+    /// Tells whether everything in a directory is named, and nothing in it for itself.
+    pub(super) fn has_all(&self, reach: &Reach) -> bool {
+        reach.whole && reach.active.iter().all(|pattern| self.patterns[*pattern].len() <= reach.depth)
+    }
+
     /// Returns what the scope says of `name` in a directory.
     pub(super) fn place(&self, reach: &Reach, name: &[u8]) -> Place {
         let depth = reach.depth + 1;

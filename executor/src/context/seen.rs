@@ -39,7 +39,14 @@ pub(super) struct Stamp {
     pub(super) ctime: Mtime,
 }
 
+/// Which file it is: device and inode.
+pub(super) type FileId = ((u32, u32), u64);
+
 impl Stamp {
+    pub(super) fn id(&self) -> FileId {
+        (self.device, self.inode)
+    }
+
     pub(super) fn of(stat: &Statx) -> Self {
         let time = |time: &StatxTimestamp| Mtime { seconds: time.tv_sec, nanoseconds: time.tv_nsec };
         Self {

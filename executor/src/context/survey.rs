@@ -2,11 +2,14 @@
 //!
 //! **Invariant:** looks at names and attributes; no file is read.
 
+use std::sync::Arc;
+
 use layer::{Kind, Mtime};
 use llb::Selection;
 use llb::pattern::{Ignore, Verdict};
 
 use super::index::Index;
+use super::look::{self, Directory};
 use super::scan::Scan;
 use super::scope::Scope;
 use super::seen::Seen;
@@ -46,7 +49,8 @@ impl Context {
     /// Returns the files that a step takes through `selection`, sorted.
     pub fn taken(&self, selection: Option<&Selection>) -> Result<Vec<TakenFile>, ExecError> {
         let mut scope = Scope::of(selection);
-        let scan = Scan::new(self.tree.clone(), self.survey(&self.ignore, &mut scope)?, None);
+        let found = self.survey(&self.ignore, &mut scope)?;
+        let scan = Scan::new(self.tree.clone(), found, Arc::default(), None);
         let stack = scan.stack()?;
         let mut taken = Vec::new();
         let mut take = |found: layer::Found<'_>| {
@@ -85,11 +89,15 @@ impl Context {
         if self.ignore.is_empty() {
             return Ok(Vec::new());
         }
-        let all = self.survey(&Ignore::default(), &mut Scope::of(None))?;
+        let found = self.survey(&Ignore::default(), &mut Scope::of(None))?;
+        Ok(look::with_all(&found, &Index::default(), |all| self.hidden_of(all)))
+    }
+
+    fn hidden_of(&self, all: &[&Seen]) -> Vec<HiddenFile> {
         let mut hidden: Vec<HiddenFile> = Vec::new();
         // The directories that the walk is in, with what the ignore file says of each.
         let mut open: Vec<(&Seen, Verdict)> = Vec::new();
-        for seen in all.iter().skip(1) {
+        for seen in all.iter().copied().skip(1) {
             while open.pop_if(|(directory, _)| !seen.path.as_path().is_within(directory.path.as_path())).is_some() {}
             let size_bytes = if let KindBuf::File { size_bytes, .. } = seen.kind { size_bytes } else { 0 };
             let path = String::from_utf8_lossy(seen.path.as_path().as_bytes()).into_owned();
@@ -111,13 +119,13 @@ impl Context {
                 hidden.push(HiddenFile { path, is_directory, files: u64::from(!is_directory), size_bytes, pattern });
             }
         }
-        Ok(hidden)
+        hidden
     }
 
-    fn survey(&self, ignore: &Ignore, scope: &mut Scope) -> Result<Vec<Seen>, ExecError> {
+    fn survey(&self, ignore: &Ignore, scope: &mut Scope) -> Result<Vec<Directory>, ExecError> {
         let began = Mtime { seconds: 0, nanoseconds: 0 };
         let walker = Walker { root: &self.root, tree: &self.tree, ignore, index: &Index::default(), began };
-        Ok(walker.walk(scope)?.seen)
+        Ok(walker.walk(scope)?.directories)
     }
 }
 

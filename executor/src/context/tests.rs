@@ -116,6 +116,88 @@ fn directories_that_did_not_change_are_not_listed_again() {
     assert_eq!(known(&[]).1, "directory /d, file /d/b, directory /e, directory /e/f, file /e/f/c, file /e/f/new");
 }
 
+/// The directories of which nothing has changed, by their paths.
+fn unchanged(found: &[Directory]) -> Vec<String> {
+    let is_unchanged = |directory: &&Directory| matches!(directory.files, Files::AsIndexed(_));
+    found.iter().filter(is_unchanged).map(|directory| directory.itself.path.to_string()).collect()
+}
+
+#[test]
+fn a_directory_of_which_nothing_changed_is_what_a_closer_look_finds() {
+    let world = World::new(&[("a", "1"), ("d/b", "2"), ("d/c", "3"), ("d/e/f", ""), ("e-", "5"), ("z/y", "6")]);
+    symlink("b", world.path("d/link")).unwrap();
+    fs::create_dir(world.path("empty")).unwrap();
+    let look = |ignore: &[&str]| {
+        let context = world.open(ignore);
+        let (mut found, index) = context.look(&mut Scope::of(Some(&everything())), later()).unwrap();
+        context.hash(&mut found, later(), &|| None).unwrap();
+        let unchanged = unchanged(&found);
+        let scan = Scan::new(context.tree.clone(), found, index, None);
+        let (fingerprint, digest) = (scan.fingerprint(), digest(&context, &scan));
+        context.remember().unwrap();
+        let files = look::with_all(&scan.directories, &scan.index, |all| {
+            format!("{:#?}", all.iter().map(|it| Seen { place: None, ..(**it).clone() }).collect::<Vec<_>>())
+        });
+        (unchanged.join(" "), scan.len(), fingerprint, digest, files)
+    };
+    let all = "/ /d /d/e /empty /z";
+    let first = look(&[]);
+    assert_eq!(first.0, "");
+    let second = look(&[]);
+    assert_eq!(second.0, all);
+    assert_eq!((second.1, second.2, second.3), (first.1, first.2, first.3));
+    assert!(second.4 == first.4, "{}\n{}", second.4, first.4);
+    // The third name in a directory has changed: the first two are taken as they were.
+    let touch =
+        |name: &str, time| File::options().write(true).open(world.path(name)).unwrap().set_modified(time).unwrap();
+    touch("d/c", SystemTime::UNIX_EPOCH);
+    let touched = look(&[]);
+    assert_eq!((touched.0.as_str(), touched.2, touched.3), ("/ /d/e /empty /z", first.2, first.3));
+    world.write("d/c", "other");
+    let changed = look(&[]);
+    assert!(changed.2 != first.2 && changed.3 != first.3);
+    assert_eq!(look(&[]).0, all, "what was found out then is remembered");
+    // A mode is seen, a name that is left out, and a link that leads elsewhere.
+    fs::set_permissions(world.path("z/y"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let with_mode = look(&[]);
+    assert_eq!(with_mode.0, "/ /d /d/e /empty");
+    assert_ne!(with_mode.2, changed.2);
+    fs::set_permissions(world.path("empty"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let with_modes = look(&[]);
+    assert_eq!(with_modes.0, "/ /d /d/e /z");
+    assert_ne!(with_modes.2, with_mode.2);
+    assert_eq!(look(&["d/b"]).0, "/ /d/e /empty /z");
+    assert_eq!(look(&["d"]).0, "/empty /z");
+    fs::remove_file(world.path("d/link")).unwrap();
+    symlink("c", world.path("d/link")).unwrap();
+    let linked = look(&[]);
+    assert_eq!(linked.0, "/ /d/e /empty /z");
+    assert_ne!(linked.2, with_modes.2);
+}
+
+#[test]
+fn files_with_several_names_are_always_looked_at() {
+    let world = World::new(&[("a/one", "1"), ("b/other", "2")]);
+    fs::hard_link(world.path("a/one"), world.path("b/two")).unwrap();
+    let look = || {
+        let context = world.open(&[]);
+        let scan = context.scan_at(Some(&everything()), later, &|| None).unwrap();
+        let digest = digest(&context, &scan);
+        context.remember().unwrap();
+        (unchanged(&scan.directories).join(" "), scan.fingerprint(), digest, listing(&scan).join(", "))
+    };
+    let first = look();
+    assert_eq!(first.3, "directory /a, file /a/one, directory /b, file /b/other, hard link /b/two");
+    let second = look();
+    assert_eq!(second.0, "/");
+    assert_eq!((second.1, second.2), (first.1, first.2));
+    // The other name goes: what is left is the same file, and in one directory nothing changed but the number of its names.
+    fs::remove_file(world.path("b/two")).unwrap();
+    world.write("b/two", "1");
+    let apart = look();
+    assert!(apart.1 != first.1 && apart.2 != first.2);
+}
+
 #[test]
 fn a_directory_that_changed_just_now_is_listed_again_the_next_time() {
     let world = World::new(&[("d/a", "1")]);
@@ -194,20 +276,20 @@ fn files_that_go_away_before_they_are_read_are_not_there() {
     let world = World::new(&[("a", "1"), ("b", "2")]);
     let context = world.open(&[]);
     let mut scope = Scope::of(None);
-    let mut seen = context.look(&mut scope, later()).unwrap();
+    let (mut found, _) = context.look(&mut scope, later()).unwrap();
     fs::remove_file(world.path("a")).unwrap();
-    assert!(matches!(context.hash(&mut seen, later(), &|| None), Err(LookError::Gone(path)) if path == "/a"));
+    assert!(matches!(context.hash(&mut found, later(), &|| None), Err(LookError::Gone(path)) if path == "/a"));
     // The look is repeated, and a directory in place of a file is seen too.
     fs::remove_file(world.path("b")).unwrap();
     fs::create_dir(world.path("b")).unwrap();
-    assert!(matches!(context.hash(&mut seen, later(), &|| None), Err(LookError::Gone(_))));
+    assert!(matches!(context.hash(&mut found, later(), &|| None), Err(LookError::Gone(_))));
     assert_eq!(listing(&context.scan(None).unwrap()), ["directory /b"]);
     // After a few such looks, what is gone is left out.
     world.write("c", "3");
-    let mut seen = context.look(&mut scope, later()).unwrap();
+    let (mut found, index) = context.look(&mut scope, later()).unwrap();
     fs::remove_file(world.path("c")).unwrap();
-    context.hash_what_stays(&mut seen, later()).unwrap();
-    assert_eq!(listing(&Scan::new(context.tree.clone(), seen, None)), ["directory /b"]);
+    context.hash_what_stays(&mut found, later()).unwrap();
+    assert_eq!(listing(&Scan::new(context.tree.clone(), found, index, None)), ["directory /b"]);
 }
 
 #[test]
@@ -215,11 +297,11 @@ fn a_file_that_changed_since_the_look_is_remembered_as_it_was_read() {
     let world = World::new(&[("a", "1")]);
     let context = world.open(&[]);
     let mut scope = Scope::of(None);
-    let mut seen = context.look(&mut scope, later()).unwrap();
+    let (mut found, _) = context.look(&mut scope, later()).unwrap();
     world.write("a", "longer");
-    context.hash(&mut seen, later(), &|| None).unwrap();
+    context.hash(&mut found, later(), &|| None).unwrap();
     let content = ContentHash::of(b"longer");
-    assert_eq!(seen[1].kind, KindBuf::File { size_bytes: 6, content });
+    assert_eq!(found[0].seen()[0].kind, KindBuf::File { size_bytes: 6, content });
     context.remember().unwrap();
     assert_eq!(world.build(&[]).0, "");
 }
@@ -295,7 +377,7 @@ fn what_is_gone_is_forgotten() {
     world.write("c", "3");
     world.build(&[]);
     let file = world.store.open_context_index(&world.path("").canonicalize().unwrap()).unwrap();
-    let index = index::Index::load(memory::read(&file).unwrap());
+    let index = Index::load(memory::read(&file).unwrap());
     let names: Vec<&[u8]> = (0..index.len()).map(|place| index.file_name(place)).collect();
     assert_eq!(names, [b"a", b"c"]);
 }
@@ -340,6 +422,6 @@ fn files_of_a_directory_that_nothing_is_known_of_are_kept_while_they_are_read() 
 // `docs/budgets.md` states it.
 #[test]
 fn what_is_kept_in_memory_of_a_file_is_bounded() {
-    let of_a_file = size_of::<Seen>() + size_of::<(EntryPathBuf, Known)>() + size_of::<layer::EntryBuf>();
+    let of_a_file = size_of::<Seen>() + size_of::<(EntryPathBuf, index::Known)>() + size_of::<layer::EntryBuf>();
     assert!(of_a_file <= FILE_MEMORY_BYTES_MAX, "{of_a_file}");
 }

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** never follows a symbolic link on the way, and holds one open directory for each thread, however deep the tree.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,15 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use layer::{EntryPathBuf, KindBuf, Mtime, Tree, XattrsBuf};
+use layer::{EntryPath, EntryPathBuf, KindBuf, Mtime, Tree, XattrsBuf};
 use llb::pattern::{Ignore, Verdict};
 use rustix::fs::{
     AtFlags, FileType, RawDir, Statx, StatxFlags, fgetxattr, flistxattr, flistxattr_query, readlinkat, statx,
 };
 use rustix::io::Errno;
 
-use super::index::{Index, IndexedDirectory, KnownDirectory};
+use super::index::{Index, IndexedDirectory, Known, KnownDirectory, KnownWhat};
 use super::list::{List, ListBuilder};
+use super::look::{Directory, Files, Look, in_order};
 use super::scope::{Place, Reach, Scope};
 use super::seen::{Seen, Stamp, kind_of};
 use crate::ExecError;
@@ -53,26 +53,20 @@ pub(super) struct Walker<'a> {
     pub(super) began: Mtime,
 }
 
-/// What a walk found.
-pub(super) struct Look {
-    /// What is in the scope, sorted by path.
-    pub(super) seen: Vec<Seen>,
-    /// The places of the directories in the index that have the names that they had.
-    pub(super) known_directories: Vec<usize>,
-    /// The others, with the names in them.
-    pub(super) fresh_directories: Vec<(EntryPathBuf, KnownDirectory)>,
-}
-
 impl Walker<'_> {
     /// Returns what is in the scope, which becomes wider when links lead out of it.
     pub(super) fn walk(&self, scope: &mut Scope) -> Result<Look, ExecError> {
         loop {
-            let walk = Walk { walker: *self, scope, read: Mutex::default(), leads: Mutex::default() };
-            let itself = walk.root()?;
-            let start = Pending { path: EntryPathBuf::default(), reach: scope.root(), verdict: Verdict::default() };
+            let walk = Walk { walker: *self, scope, found: Mutex::default(), leads: Mutex::default() };
+            let start = Pending {
+                path: EntryPathBuf::default(),
+                reach: scope.root(),
+                verdict: Verdict::default(),
+                counts: true,
+            };
             let failed = Mutex::new(None);
             // The first one here: most contexts have few directories, and starting the other threads takes longer than reading it.
-            let below = walk.read(start)?;
+            let below = walk.root(start)?;
             if !below.is_empty() {
                 rayon::scope(|threads| {
                     below.into_iter().for_each(|pending| {
@@ -83,7 +77,7 @@ impl Walker<'_> {
             if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 return Err(error);
             }
-            let read = walk.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut look = walk.found.into_inner().unwrap_or_else(PoisonError::into_inner);
             let mut leads = walk.leads.into_inner().unwrap_or_else(PoisonError::into_inner);
             leads.sort_by(|one, other| (&one.directory, &one.target).cmp(&(&other.directory, &other.target)));
             let mut follows = false;
@@ -92,7 +86,8 @@ impl Walker<'_> {
             }
             // A link leads to something that was not in the scope before: look again. Links are few, and what was read once is not read again.
             if !follows {
-                return Ok(in_order(itself, read));
+                in_order(&mut look.directories);
+                return Ok(look);
             }
         }
     }
@@ -102,20 +97,10 @@ impl Walker<'_> {
 struct Walk<'a> {
     walker: Walker<'a>,
     scope: &'a Scope,
-    /// The directories that were read, with what is in them.
-    read: Mutex<HashMap<EntryPathBuf, Listed>>,
+    /// What was found so far, in any order.
+    found: Mutex<Look>,
     /// Symbolic links that may lead to something else in the scope.
     leads: Mutex<Vec<Lead>>,
-}
-
-/// What is in a directory, sorted by name.
-struct Listed {
-    xattrs: Option<XattrsBuf>,
-    children: Vec<Seen>,
-    /// Its place in the index, if its names are those.
-    place: Option<usize>,
-    /// What to remember of it.
-    fresh: Option<KnownDirectory>,
 }
 
 struct Lead {
@@ -129,13 +114,23 @@ struct Pending {
     path: EntryPathBuf,
     reach: Reach,
     verdict: Verdict,
+    /// Whether it counts for itself.
+    counts: bool,
+}
+
+/// The files of a directory as they come.
+enum Taken<'a> {
+    /// Until now, those that the index has of it.
+    AsIndexed(IndexedDirectory<'a>),
+    /// Something else, among it what the index may have of it.
+    Seen(Vec<Seen>, Option<IndexedDirectory<'a>>),
 }
 
 impl Walk<'_> {
-    fn root(&self) -> Result<Seen, ExecError> {
-        let path = EntryPathBuf::default();
-        let stat = self.stat(self.walker.tree, c"", &path)?;
-        Ok(Seen::new(path, KindBuf::Directory { opaque: false }, &stat, true))
+    /// Reads the directory that everything is in: it has to be there.
+    fn root(&self, start: Pending) -> Result<Vec<Pending>, ExecError> {
+        self.stat(self.walker.tree, c"", &start.path)?;
+        self.read(start)
     }
 
     /// Reads a directory, and those in it on whatever thread has time.
@@ -162,29 +157,101 @@ impl Walk<'_> {
             Err(error) if is_gone(&error) => return Ok(Vec::new()),
             Err(error) => return Err(self.error("open", &pending.path)(error)),
         };
-        let stamp = Stamp::of(&self.stat(&directory, c"", &pending.path)?);
-        let mut indexed = self.walker.index.directory(pending.path.as_path());
+        let stat = self.stat(&directory, c"", &pending.path)?;
+        let kind = KindBuf::Directory { opaque: false };
+        let mut itself = Seen::new(pending.path.clone(), kind, &stat, pending.counts);
+        let indexed = self.walker.index.directory(pending.path.as_path());
+        let place = indexed.as_ref().map(|it| it.place);
         let mut below = Vec::new();
-        let listed = if let Some((list, xattrs)) = indexed.as_ref().and_then(|it| it.list(&stamp)) {
-            let place = indexed.as_ref().map(|it| it.place);
-            let mut children = Vec::with_capacity(list.iter().count());
-            for name in list.iter() {
-                self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
-            }
-            Listed { xattrs, children, place, fresh: None }
+        let (files, fresh) = if let Some((list, xattrs)) = indexed.as_ref().and_then(|it| it.list(&itself.stamp)) {
+            itself.xattrs = xattrs;
+            (self.files(&directory, &pending, list, indexed, &mut below)?, None)
         } else {
             let list = self.list(&directory, &pending.path)?;
-            let mut children = Vec::with_capacity(list.iter().count());
+            itself.xattrs = xattrs(&directory);
+            let mut taken = Taken::Seen(Vec::with_capacity(list.iter().count()), indexed);
             for name in list.iter() {
-                self.visit(&directory, &pending, name, &mut indexed, &mut children, &mut below)?;
+                self.visit(&directory, &pending, name, &mut taken, &mut below)?;
             }
-            let xattrs = xattrs(&directory);
-            let is_kept = stamp.is_settled(self.walker.began) && keeps_times(&directory);
-            let fresh = is_kept.then(|| KnownDirectory { stamp, xattrs: xattrs.clone(), list });
-            Listed { xattrs, children, place: None, fresh }
+            let is_kept = itself.stamp.is_settled(self.walker.began) && keeps_times(&directory);
+            let (stamp, mode, xattrs) = (itself.stamp, itself.mode, itself.xattrs.clone());
+            let fresh = is_kept.then_some(KnownDirectory { stamp, mode, xattrs, list });
+            (taken.end(), Some(fresh))
         };
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(pending.path, listed);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match fresh {
+            None => found.known_directories.extend(place),
+            Some(fresh) => found.fresh_directories.extend(fresh.map(|known| (pending.path, known))),
+        }
+        found.directories.push(Directory { itself, files });
         Ok(below)
+    }
+
+    /// Looks at the names that a directory had before and still has.
+    fn files(
+        &self,
+        directory: &OwnedFd,
+        pending: &Pending,
+        list: List<&[u8]>,
+        indexed: Option<IndexedDirectory<'_>>,
+        below: &mut Vec<Pending>,
+    ) -> Result<Files, ExecError> {
+        let may_pass = self.scope.has_all(&pending.reach) && !pending.verdict.is_ignored();
+        let mut taken = match indexed {
+            Some(indexed) if may_pass && indexed.has_all_files() => Taken::AsIndexed(indexed),
+            indexed => Taken::Seen(Vec::with_capacity(list.iter().count()), indexed),
+        };
+        let mut path = pending.path.as_path().as_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        let directory_bytes = path.len();
+        for (name, kind) in list.iter() {
+            if let Taken::AsIndexed(indexed) = &mut taken {
+                path.truncate(directory_bytes);
+                path.extend_from_slice(name.to_bytes());
+                if self.passes(directory, pending, (name, kind), &path, indexed, below)? {
+                    continue;
+                }
+                taken.look_closer(pending.path.as_path());
+            }
+            self.visit(directory, pending, (name, kind), &mut taken, below)?;
+        }
+        Ok(taken.end())
+    }
+
+    /// Tells whether a name in a directory is let in and is what the index has of it, and if so passes it over: it has nothing to say that is not known.
+    fn passes(
+        &self,
+        directory: &OwnedFd,
+        above: &Pending,
+        (name, listed): (&CStr, FileType),
+        path: &[u8],
+        indexed: &mut IndexedDirectory<'_>,
+        below: &mut Vec<Pending>,
+    ) -> Result<bool, ExecError> {
+        let ignore = self.walker.ignore;
+        let verdict = match ignore.is_empty() {
+            true => above.verdict,
+            false => ignore.below(above.verdict, &String::from_utf8_lossy(path)),
+        };
+        if verdict.is_ignored() {
+            return Ok(false);
+        }
+        match listed {
+            FileType::Directory => {
+                let Ok(path) = EntryPathBuf::parse(path.to_vec()) else { return Ok(false) };
+                let Place::Inside(reach) = self.scope.place(&above.reach, name.to_bytes()) else { return Ok(false) };
+                below.push(Pending { path, reach, verdict, counts: true });
+                Ok(true)
+            }
+            FileType::RegularFile | FileType::Symlink => match stat_in(directory, name) {
+                Ok(stat) => Ok(indexed.passes(name.to_bytes(), &Stamp::of(&stat))),
+                // What is wrong with it is found out by a closer look.
+                Err(_) => Ok(false),
+            },
+            _ => Ok(false),
+        }
     }
 
     /// Looks at one name in a directory: takes it, passes it over, or has it read if it is a directory.
@@ -193,8 +260,7 @@ impl Walk<'_> {
         directory: &OwnedFd,
         above: &Pending,
         (name, listed): (&CStr, FileType),
-        indexed: &mut Option<IndexedDirectory<'_>>,
-        children: &mut Vec<Seen>,
+        taken: &mut Taken<'_>,
         below: &mut Vec<Pending>,
     ) -> Result<(), ExecError> {
         let (reach, is_named) = match self.scope.place(&above.reach, name.to_bytes()) {
@@ -209,7 +275,11 @@ impl Walk<'_> {
         if verdict.is_ignored() && !matches!(listed, FileType::Directory | FileType::Unknown) {
             return Ok(());
         }
-        if listed == FileType::Directory && self.is_left_out(verdict, &path) {
+        let counts = reach.whole && !verdict.is_ignored();
+        if listed == FileType::Directory {
+            if !self.is_left_out(verdict, &path) {
+                below.push(Pending { path, reach, verdict, counts });
+            }
             return Ok(());
         }
         let stat = match self.stat(directory, name, &path) {
@@ -220,35 +290,40 @@ impl Walk<'_> {
         };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory if self.is_left_out(verdict, &path) => {}
-            FileType::Directory => {
-                let counts = reach.whole && !verdict.is_ignored();
-                children.push(Seen::new(path.clone(), KindBuf::Directory { opaque: false }, &stat, counts));
-                below.push(Pending { path, reach, verdict });
-            }
+            FileType::Directory => below.push(Pending { path, reach, verdict, counts }),
             _ if verdict.is_ignored() => {}
             FileType::Symlink => {
-                let target = match readlinkat(directory, name, Vec::new()) {
-                    Ok(target) => target.into_bytes(),
-                    // It was another file a moment ago.
-                    Err(Errno::NOENT | Errno::INVAL) => return Ok(()),
-                    Err(errno) => return Err(self.error("read", &path)(errno.into())),
+                let mut seen = Seen::new(path, KindBuf::Symlink { target: Vec::new() }, &stat, true);
+                let target = match taken.known(name, &seen.stamp) {
+                    Some((place, Known { what: KnownWhat::Symlink { target }, .. })) => {
+                        seen.place = u32::try_from(place).ok();
+                        target
+                    }
+                    _ => match readlinkat(directory, name, Vec::new()) {
+                        Ok(target) => target.into_bytes(),
+                        // It was another file a moment ago.
+                        Err(Errno::NOENT | Errno::INVAL) => return Ok(()),
+                        Err(errno) => return Err(self.error("read", &seen.path)(errno.into())),
+                    },
                 };
                 if is_named || !reach.whole {
                     let lead = Lead { reach, directory: above.path.clone(), target: target.clone() };
                     self.leads.lock().unwrap_or_else(PoisonError::into_inner).push(lead);
                 }
-                children.push(Seen::new(path, KindBuf::Symlink { target }, &stat, true));
+                seen.kind = KindBuf::Symlink { target };
+                taken.push(seen);
             }
             _ if !reach.whole => {}
             _ => {
                 let Some(kind) = kind_of(&stat) else { return Ok(()) };
                 let mut seen = Seen::new(path, kind, &stat, true);
                 if let KindBuf::File { content, .. } = &mut seen.kind
-                    && let Some((place, known)) = indexed.as_mut().and_then(|it| it.file(name.to_bytes(), &seen.stamp))
+                    && let Some((place, known)) = taken.known(name, &seen.stamp)
+                    && let KnownWhat::File { content: known, xattrs } = known.what
                 {
-                    (*content, seen.xattrs, seen.place) = (known.content, known.xattrs, u32::try_from(place).ok());
+                    (*content, seen.xattrs, seen.place) = (known, xattrs, u32::try_from(place).ok());
                 }
-                children.push(seen);
+                taken.push(seen);
             }
         }
         Ok(())
@@ -280,9 +355,7 @@ impl Walk<'_> {
     }
 
     fn stat(&self, directory: impl AsFd, name: &CStr, path: &EntryPathBuf) -> Result<Statx, ExecError> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let stat = statx(directory, name, flags, StatxFlags::BASIC_STATS);
-        stat.map_err(|errno| self.error("look at", path)(errno.into()))
+        stat_in(directory, name).map_err(|errno| self.error("look at", path)(errno.into()))
     }
 
     fn error<'e>(
@@ -293,6 +366,41 @@ impl Walk<'_> {
         let path = self.walker.root.join(path.to_string().trim_start_matches('/'));
         move |source| ExecError::File { action, path, source }
     }
+}
+
+impl Taken<'_> {
+    /// Begins to take files one by one, those that were passed over first.
+    fn look_closer(&mut self, path: EntryPath<'_>) {
+        if let Self::AsIndexed(indexed) = std::mem::replace(self, Self::Seen(Vec::new(), None)) {
+            *self = Self::Seen(indexed.passed(path), Some(indexed));
+        }
+    }
+
+    /// Returns what is known of a file that looks like this. Names are asked for in order.
+    fn known(&mut self, name: &CStr, stamp: &Stamp) -> Option<(usize, Known)> {
+        match self {
+            Self::Seen(_, Some(indexed)) => indexed.file(name.to_bytes(), stamp),
+            Self::Seen(_, None) | Self::AsIndexed(_) => None,
+        }
+    }
+
+    fn push(&mut self, file: Seen) {
+        if let Self::Seen(files, _) = self {
+            files.push(file);
+        }
+    }
+
+    fn end(self) -> Files {
+        match self {
+            Self::AsIndexed(indexed) => Files::AsIndexed(indexed.place),
+            Self::Seen(files, _) => Files::Seen(files),
+        }
+    }
+}
+
+fn stat_in(directory: impl AsFd, name: &CStr) -> rustix::io::Result<Statx> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(directory, name, flags, StatxFlags::BASIC_STATS)
 }
 
 /// Tells whether the time of a directory says whether there are other names in it.
@@ -319,43 +427,4 @@ pub(super) fn xattrs(file: impl AsFd) -> Option<XattrsBuf> {
     });
     let kept: XattrsBuf = pairs.collect();
     (!kept.as_xattrs().is_empty()).then_some(kept)
-}
-
-/// Puts directories that were read in any order one behind the other, each before what is in it, without those that nothing is in that counts.
-fn in_order(itself: Seen, mut read: HashMap<EntryPathBuf, Listed>) -> Look {
-    let (mut known_directories, mut fresh_directories) = (Vec::new(), Vec::new());
-    let mut all = Vec::with_capacity(read.values().map(|listed| listed.children.len()).sum::<usize>() + 1);
-    let mut open = vec![vec![itself].into_iter()];
-    let mut all_count = true;
-    while let Some(last) = open.last_mut() {
-        let Some(mut seen) = last.next() else {
-            open.pop();
-            continue;
-        };
-        all_count &= seen.counts;
-        if matches!(seen.kind, KindBuf::Directory { .. })
-            && let Some(listed) = read.remove(&seen.path)
-        {
-            seen.xattrs = listed.xattrs;
-            known_directories.extend(listed.place);
-            fresh_directories.extend(listed.fresh.map(|known| (seen.path.clone(), known)));
-            open.push(listed.children.into_iter());
-        }
-        all.push(seen);
-    }
-    if all_count {
-        return Look { seen: all, known_directories, fresh_directories };
-    }
-    // From the end on: a directory counts if what comes behind it and counts is in it.
-    let mut next: Option<usize> = None;
-    for place in (0..all.len()).rev() {
-        let holds = |next: usize| all[next].path.as_path().is_within(all[place].path.as_path());
-        let counts = all[place].counts || next.is_some_and(holds);
-        all[place].counts = counts;
-        if counts {
-            next = Some(place);
-        }
-    }
-    all.retain(|seen| seen.counts);
-    Look { seen: all, known_directories, fresh_directories }
 }
