@@ -1,6 +1,6 @@
 //! What a step saw of a build context, file by file, for those who explain why it ran again.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use layer::{Entry, Kind};
 use llb::{Selection, VertexId};
@@ -11,31 +11,34 @@ use crate::select::select;
 
 /// A file of a build context, as far as it counts for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenFile {
+pub struct SeenFile<'a> {
+    /// Its path in the context, without a slash in front.
+    pub path: Cow<'a, str>,
     /// What it is, in a word without blanks.
     pub kind: &'static str,
     /// Its permission bits.
     pub mode: u16,
-    /// Stands for its bytes, or for where a link leads; 16 hexadecimal digits.
-    pub content: String,
+    /// Stands for its bytes, or for where a link leads, if it has some: the beginning of a hash.
+    pub content: Option<u64>,
 }
 
-/// How many hexadecimal digits stand for a file's content.
-const CONTENT_DIGITS: usize = 16;
-
 impl Executor<'_> {
-    /// Returns the files that a step saw of a local source through `selection`, by their paths; `None` where nothing looked at it.
-    pub fn seen_files(&self, source: VertexId, selection: Option<&Selection>) -> Option<BTreeMap<String, SeenFile>> {
-        let stack = self.seen(source, selection)?;
-        let mut files = BTreeMap::new();
+    /// Hands the files that a step saw of a local source through `selection` to `take`; tells whether anything looked at it.
+    pub fn seen_files(
+        &self,
+        source: VertexId,
+        selection: Option<&Selection>,
+        take: &mut dyn FnMut(SeenFile<'_>),
+    ) -> bool {
+        let Some(stack) = self.seen(source, selection) else { return false };
         let mut add = |entry: &Entry<'_>| {
             if !entry.path.is_root() {
-                files.insert(String::from_utf8_lossy(entry.path.as_bytes()).into_owned(), seen_file(entry));
+                take(seen_file(entry));
             }
         };
         match selection {
             Some(Selection::Copy(copy)) => {
-                let selected = select(&stack, copy).ok()?;
+                let Ok(selected) = select(&stack, copy) else { return false };
                 for named in &selected.matches {
                     if named.is_directory {
                         selected.items(named).for_each(|item| add(&item.found.entry));
@@ -48,20 +51,20 @@ impl Executor<'_> {
                 stack.walk(layer::EntryPath::ROOT).for_each(|found| add(&found.entry));
             }
         }
-        Some(files)
+        true
     }
 }
 
-fn seen_file(entry: &Entry<'_>) -> SeenFile {
+fn seen_file<'a>(entry: &Entry<'a>) -> SeenFile<'a> {
     let (kind, content) = match entry.kind {
-        Kind::File { content, .. } => ("file", content.to_string()),
-        Kind::HardLink { target } => ("link", Digest::of(target.as_bytes()).hex()),
-        Kind::Symlink { target } => ("symlink", Digest::of(target).hex()),
-        Kind::Directory { .. } => ("directory", String::new()),
-        Kind::CharDevice(_) | Kind::BlockDevice(_) => ("device", String::new()),
-        Kind::Fifo => ("fifo", String::new()),
-        Kind::Whiteout => ("whiteout", String::new()),
+        Kind::File { content, .. } => ("file", Some(content.0)),
+        Kind::HardLink { target } => ("link", Some(*Digest::of(target.as_bytes()).as_bytes())),
+        Kind::Symlink { target } => ("symlink", Some(*Digest::of(target).as_bytes())),
+        Kind::Directory { .. } => ("directory", None),
+        Kind::CharDevice(_) | Kind::BlockDevice(_) => ("device", None),
+        Kind::Fifo => ("fifo", None),
+        Kind::Whiteout => ("whiteout", None),
     };
-    let content = content.get(..CONTENT_DIGITS).unwrap_or("-").to_owned();
-    SeenFile { kind, mode: entry.metadata.mode, content }
+    let content = content.and_then(|hash| hash.first_chunk().copied()).map(u64::from_be_bytes);
+    SeenFile { path: String::from_utf8_lossy(entry.path.as_bytes()), kind, mode: entry.metadata.mode, content }
 }

@@ -179,7 +179,7 @@ impl Engine {
         Ok((images.iter().map(|image| image.id).collect(), metadata))
     }
 
-    /// Carries out the steps and gives what they came to to `then`. While that waits for others, it is found out why steps ran.
+    /// Carries out the steps and gives what they came to to `then`. While that waits for others, what was read is remembered, and it is found out why steps ran.
     async fn solve<T>(
         &self,
         plan: &Plan,
@@ -198,12 +198,14 @@ impl Engine {
         let observe = |event| translator.translate(event);
         let ports = (&executor, cache);
         let solved = solver::solve(&plan.graph, &targets(plan), ports, options, &observe, cancel).await;
-        // Also after a failure: what was read was read.
-        if let Err(trouble) = executor.remember() {
-            steps::cache_trouble(events, &trouble);
-        }
         let solved = solved.map_err(|error| solve_error(error, plan, definition, &translator));
-        let conclude = async { past.conclude(&translator.take_heard(), &executor, recording, events) };
+        let conclude = async {
+            // Also after a failure: what was read was read.
+            if let Err(trouble) = executor.remember() {
+                steps::cache_trouble(events, &trouble);
+            }
+            past.conclude(&translator.take_heard(), &executor, recording, events);
+        };
         tokio::join!(then(solved), conclude).0
     }
 }

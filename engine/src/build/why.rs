@@ -88,7 +88,7 @@ impl<'a> Past<'a> {
             for (input, pin) in self.graph[*id].inputs.iter().zip(&keys.pins) {
                 let source = input.edge.vertex;
                 if let (Some(Source::Local(_)), Some(pin)) = (self.graph[source].op.as_source(), pin) {
-                    listing::put(&history, pin, || executor.seen_files(source, input.selection.as_ref()))?;
+                    listing::put(&history, pin, |take| executor.seen_files(source, input.selection.as_ref(), take))?;
                 }
             }
         }

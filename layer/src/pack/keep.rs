@@ -3,11 +3,11 @@
 //! **Invariant:** keeping never makes reading fail: once the pack cannot be written, files are only hashed, and nothing is kept.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::by_content::ByContent;
 use super::packs::Pack;
 use crate::content::FileRange;
 use crate::entry::ContentHash;
@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// Where each kept file is, by its hash and length.
-type Places = HashMap<(ContentHash, u64), Extent>;
+type Places = ByContent<Extent>;
 
 /// A pack that files are kept in while they are read, on any number of threads.
 pub struct FileKeeper {

@@ -1,7 +1,6 @@
 //! What is in packs already, of an earlier layer or because it was read before: files by their content, so that a new layer can point at them.
 
-use std::collections::HashMap;
-
+use super::by_content::ByContent;
 use super::keep::KeptFiles;
 use super::packs::{Pack, Packs};
 use crate::content::{Content, Layer};
@@ -18,7 +17,7 @@ const KEPT_PACKS_MAX: usize = 8;
 pub struct Lender {
     pub(super) packs: Vec<Pack>,
     /// By hash and length: in which of the packs, and where.
-    extents: HashMap<(ContentHash, u64), Extent>,
+    extents: ByContent<Extent>,
     /// Files that were kept while they were read, each with the place of its pack.
     kept: Vec<(u16, KeptFiles)>,
     /// Whether the first pack is the tar that the new layer is read from.

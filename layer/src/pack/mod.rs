@@ -10,6 +10,7 @@
 //! A layer may have its files in packs of other layers too: what is there already is not written again. The same goes for files that were kept while they were read
 //! for their hashes ([`FileKeeper`]).
 
+mod by_content;
 mod keep;
 mod lender;
 mod packs;

@@ -167,6 +167,9 @@ impl TreeWriter {
         if path.is_root() {
             return Err(occupied(path, new, "directory"));
         }
+        if nodes.has_room(path) {
+            return Ok(());
+        }
         self.bring_up_parent(nodes, path)?;
         match nodes.get(path).map(|node| &node.state) {
             Some(State::Directory { .. }) => Err(occupied(path, new, "directory")),
