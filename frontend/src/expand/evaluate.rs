@@ -1,5 +1,6 @@
 //! From the tokens of a word to its text.
 
+use super::direct;
 use super::pattern::{Greed, Pattern};
 use super::{Environment, Escapes, Meter, Quotes, Style, Unset};
 use crate::go;
@@ -18,6 +19,18 @@ pub struct Expanded {
     pub used: Vec<String>,
     /// The variables that were asked for and are not set, each once, in order.
     pub unset: Vec<String>,
+}
+
+impl Expanded {
+    /// Returns the value of a variable, and notes that it was asked for.
+    pub(super) fn look_up<'e>(&mut self, name: &str, environment: &'e Environment) -> Option<&'e str> {
+        let value = environment.get(name);
+        let noted = if value.is_some() { &mut self.used } else { &mut self.unset };
+        if !noted.iter().any(|known| known == name) {
+            noted.push(name.to_owned());
+        }
+        value
+    }
 }
 
 /// Why a word cannot be substituted.
@@ -125,23 +138,30 @@ fn evaluate(
     meter: &Meter,
     words: Option<Words>,
 ) -> Result<(Expanded, Option<Words>), ExpandError> {
+    let outcome = match direct::evaluate(word, style, environment, words.clone()) {
+        Some(found) => Ok(found),
+        None => by_grammar(word, style, environment, meter, words),
+    };
+    let counted = outcome.and_then(|found| meter.expanded(found.0.text.len()).map(|()| found));
+    counted.map_err(|problem| ExpandError { word: word.to_owned(), problem })
+}
+
+/// Substitutes variables in all forms that there are.
+pub(super) fn by_grammar(
+    word: &str,
+    style: Style,
+    environment: &Environment,
+    meter: &Meter,
+    words: Option<Words>,
+) -> Result<(Expanded, Option<Words>), Problem> {
+    let rule = match style.quotes {
+        Quotes::Plain => Rule::body,
+        _ => by_escape(style.escape, Rule::value_backslash, Rule::value_backtick),
+    };
     let mut evaluation =
         Evaluation { style, environment, meter, end: word.len(), words, expanded: Expanded::default() };
-    let outcome = if word.contains(['$', '\'', '"', '\\', '`']) {
-        let rule = match style.quotes {
-            Quotes::Plain => Rule::body,
-            _ => by_escape(style.escape, Rule::value_backslash, Rule::value_backtick),
-        };
-        evaluation.top(token(rule, word)).map_err(|fault| fault.problem)
-    } else {
-        evaluation.words.iter_mut().for_each(|words| words.add_text(word));
-        Ok(word.to_owned())
-    };
-    let text = outcome.and_then(|text| meter.expanded(text.len()).map(|()| text));
-    match text {
-        Ok(text) => Ok((Expanded { text, ..evaluation.expanded }, evaluation.words)),
-        Err(problem) => Err(ExpandError { word: word.to_owned(), problem }),
-    }
+    let text = evaluation.top(token(rule, word)).map_err(|fault| fault.problem)?;
+    Ok((Expanded { text, ..evaluation.expanded }, evaluation.words))
 }
 
 /// A problem and the place up to which the word had been read when it was met.
@@ -266,12 +286,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn look_up(&mut self, name: &str) -> Option<&'a str> {
-        let value = self.environment.get(name);
-        let noted = if value.is_some() { &mut self.expanded.used } else { &mut self.expanded.unset };
-        if !noted.iter().any(|known| known == name) {
-            noted.push(name.to_owned());
-        }
-        value
+        self.expanded.look_up(name, self.environment)
     }
 
     /// Evaluates the operand among what stands behind a sign, and sees to it that it is closed.
@@ -362,15 +377,15 @@ fn trim(operator: &str, word: &str, value: &str, meter: &Meter) -> Result<String
 }
 
 /// Words in the making.
-#[derive(Debug, Default)]
-struct Words {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Words {
     done: Vec<String>,
     word: String,
 }
 
 impl Words {
     /// Adds text that blanks split.
-    fn add_text(&mut self, text: &str) {
+    pub(super) fn add_text(&mut self, text: &str) {
         for c in text.chars() {
             if !c.is_whitespace() {
                 self.word.push(c);
@@ -381,7 +396,7 @@ impl Words {
     }
 
     /// Adds text that blanks do not split.
-    fn add_protected(&mut self, text: &str) {
+    pub(super) fn add_protected(&mut self, text: &str) {
         self.word.push_str(text);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** knows no instruction and no scope: what a name means is asked of an [`Environment`].
 
+mod direct;
 mod environment;
 mod evaluate;
 mod meter;

@@ -169,6 +169,14 @@ fn deep_nesting_ends_in_an_error_and_not_on_the_stack() {
 }
 
 #[test]
+fn usual_forms_need_no_grammar() {
+    let is_direct = |word: &str| direct::evaluate(word, Style::default(), &environment(), None).is_some();
+    let usual = ["a", "$x/$y", "\"a ${x}'\"", "'$x'\\n", "${x:-a b}${x+}", "a$ b", "\"\\\"\\n\"", "é`"].map(is_direct);
+    let others = ["$1", "$é", "$xé", "${x:?m}", "${x#a}", "${u:-$x}", "${x:-'a'}", "${:é", "${x:é", "\"a", "'a", "${x"];
+    assert_eq!((usual, others.map(is_direct)), ([true; 8], [false; 12]));
+}
+
+#[test]
 fn growth_and_matching_have_limits() {
     let long = Environment::from_entries([format!("a={}", "x".repeat(3 << 20)).as_str()]);
     let problem = |word: &str| expand(word, Style::default(), &long).unwrap_err().problem;
@@ -188,6 +196,28 @@ proptest! {
     fn expansion_of_escaped_text_is_the_text(text in "\\PC*") {
         let escaped: String = text.chars().flat_map(|c| ['\\', c]).collect();
         prop_assert_eq!(expand(&escaped, Style::default(), &environment()).unwrap().text, text);
+    }
+
+    #[test]
+    fn what_is_read_directly_is_what_the_grammar_says(
+        word in "([$]|[$][{]|:-|[{}'\"\\\\`:+/?#-]|x|e|u|name|1|é| ){0,12}",
+        tick: bool,
+        escapes_kept: bool,
+        is_split: bool,
+    ) {
+        let escape = if tick { Escape::Backtick } else { Escape::Backslash };
+        let escapes = if escapes_kept { Escapes::Keep } else { Escapes::Remove };
+        let words = is_split.then(evaluate::Words::default);
+        for quotes in [Quotes::Remove, Quotes::Keep, Quotes::Plain] {
+            for unset in [Unset::Empty, Unset::Keep] {
+                let style = Style { escape, quotes, escapes, unset };
+                if let Some(found) = direct::evaluate(&word, style, &environment(), words.clone()) {
+                    let meter = Meter::default();
+                    let expected = evaluate::by_grammar(&word, style, &environment(), &meter, words.clone());
+                    prop_assert_eq!(Ok(found), expected, "{} {:?}", &word, style);
+                }
+            }
+        }
     }
 
     #[test]
