@@ -49,14 +49,45 @@ pub(crate) enum Json {
 pub(crate) fn head(line: &str, escape: Escape) -> Head<'_> {
     let keyword = line.split(is_gap).next().unwrap_or_default();
     let rest = line[keyword.len()..].trim_start_matches(is_gap).trim_start();
-    let mut head = Head { keyword, flags: Vec::new(), arguments: line.len() - rest.len() };
-    if rest.starts_with("--") {
-        let whole = token(by_escape(escape, Rule::flags_backslash, Rule::flags_backtick), rest);
-        let before = std::mem::replace(&mut head.arguments, line.len() - rest.len() + whole.as_span().end());
-        head.flags =
-            whole.into_inner().filter(|found| found.as_rule() == Rule::flag).map(|found| flag(found, before)).collect();
+    let before = line.len() - rest.len();
+    if !rest.starts_with("--") {
+        return Head { keyword, flags: Vec::new(), arguments: before };
     }
-    head
+    let (flags, length) = plain_flags(rest, before, escape).unwrap_or_else(|| flags_by_grammar(rest, before, escape));
+    Head { keyword, flags, arguments: before + length }
+}
+
+/// Reads the flags at the start of a text that stands behind so many bytes of the line, and returns how long they are with the blanks behind them. Most have neither
+/// quotes nor escape characters, and the grammar need not be asked; `None` where it must.
+fn plain_flags(text: &str, before: usize, escape: Escape) -> Option<(Vec<FlagWord>, usize)> {
+    let mut flags = Vec::new();
+    let mut rest = text;
+    while let Some(behind) = rest.strip_prefix("--") {
+        let start = before + text.len() - rest.len();
+        if behind.is_empty() || behind.starts_with(is_blank) {
+            rest = behind.trim_start_matches(is_blank);
+            break;
+        }
+        let flag = behind.split(is_gap).next().unwrap_or_default();
+        if flag.contains(['\'', '"', escape.char()]) {
+            return None;
+        }
+        flags.push(FlagWord { text: flag.to_owned(), start, end: start + "--".len() + flag.len() });
+        rest = behind[flag.len()..].trim_start_matches(is_blank);
+    }
+    Some((flags, text.len() - rest.len()))
+}
+
+fn flags_by_grammar(text: &str, before: usize, escape: Escape) -> (Vec<FlagWord>, usize) {
+    let whole = token(by_escape(escape, Rule::flags_backslash, Rule::flags_backtick), text);
+    let length = whole.as_span().end();
+    let flags = whole.into_inner().filter(|found| found.as_rule() == Rule::flag);
+    (flags.map(|found| flag(found, before)).collect(), length)
+}
+
+/// The blanks between words: all of Unicode's but the break of a line.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() && c != '\n'
 }
 
 /// The blanks of ASCII, at which keyword and fields end.
@@ -93,6 +124,28 @@ pub(crate) fn fields(line: &str) -> Vec<Located<'_>> {
 
 /// Splits at blanks that are neither quoted nor escaped; quotes and escapes stay in the words.
 pub(crate) fn words(line: &str, escape: Escape) -> Vec<Located<'_>> {
+    if line.contains(escape.char()) { words_by_grammar(line, escape) } else { plain_words(line) }
+}
+
+/// The words of a line without escape characters, as most are; the grammar need not be asked.
+fn plain_words(line: &str) -> Vec<Located<'_>> {
+    let mut words = Vec::new();
+    let (mut start, mut quote) = (None, None);
+    for (at, c) in line.char_indices() {
+        if quote.is_some() {
+            quote = quote.filter(|quote| *quote != c);
+        } else if is_blank(c) {
+            words.extend(start.take().map(|start| Located { text: &line[start..at], start }));
+        } else {
+            start.get_or_insert(at);
+            quote = Some(c).filter(|c| matches!(c, '\'' | '"'));
+        }
+    }
+    words.extend(start.map(|start| Located { text: &line[start..], start }));
+    words
+}
+
+fn words_by_grammar(line: &str, escape: Escape) -> Vec<Located<'_>> {
     let whole = token(by_escape(escape, Rule::words_backslash, Rule::words_backtick), line);
     whole.into_inner().map(|part| Located { text: part.as_str(), start: part.as_span().start() }).collect()
 }
@@ -159,6 +212,7 @@ fn push_unit(text: &mut String, high: &mut Option<u32>, unit: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check_head(line: &str, keyword: &str, flags: &[&str], arguments: &str) {
@@ -226,5 +280,19 @@ mod tests {
         assert_eq!(json(r#"["a"] x"#), Json::Not);
         assert_eq!(json("echo"), Json::Not);
         assert_eq!(json(&"[".repeat(100_000)), Json::Not);
+    }
+    proptest! {
+        #[test]
+        fn plain_flags_are_those_of_the_grammar(text in "--(--|[-=,a '\"\\\\`\t\u{b}\r\u{a0}\u{3000}\n]){0,20}", tick: bool) {
+            let escape = if tick { Escape::Backtick } else { Escape::Backslash };
+            if let Some(found) = plain_flags(&text, 3, escape) {
+                prop_assert_eq!(found, flags_by_grammar(&text, 3, escape));
+            }
+        }
+
+        #[test]
+        fn plain_words_are_those_of_the_grammar(line in "[a=$é '\"`\t\u{b}\r\u{85}\u{3000}\n]{0,20}") {
+            prop_assert_eq!(plain_words(&line), words_by_grammar(&line, Escape::Backslash));
+        }
     }
 }

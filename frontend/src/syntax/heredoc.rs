@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::Escape;
-use super::grammar::{Rule, try_token};
 use crate::expand::{Environment, Escapes, Problem, Quotes, Style, Unset, split};
+use crate::limits::EXPANSION_BYTES_MAX;
 use crate::source::Span;
 
 /// A body that stands behind the lines of an instruction.
@@ -68,25 +68,41 @@ pub(crate) fn parse_mark(word: &str) -> Result<Option<HeredocMark>, Problem> {
     if !word.contains("<<") {
         return Ok(None);
     }
-    let Some(mark) = try_token(Rule::heredoc, word) else { return Ok(None) };
-    let (mut strip_tabs, mut rest) = (false, "");
-    for part in mark.into_inner() {
-        match part.as_rule() {
-            Rule::heredoc_chomp => strip_tabs = true,
-            _ => rest = part.as_str(),
-        }
+    let behind = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(mark) = behind.strip_prefix("<<") else { return Ok(None) };
+    let (strip_tabs, mark) = mark.strip_prefix('-').map_or((false, mark), |mark| (true, mark));
+    let rest = mark.trim_start_matches([' ', '\t', '\r', '\n', '\u{c}']);
+    if rest.contains('<') {
+        return Ok(None);
     }
+    let name = match plain_name(rest) {
+        Some(name) => Some((name.to_owned(), true)),
+        None => unquoted(rest)?,
+    };
+    Ok(name.map(|(name, expand)| HeredocMark { name, expand, strip_tabs }))
+}
+
+/// Returns the name where it has nothing that could be taken away, as most have.
+fn plain_name(text: &str) -> Option<&str> {
+    let is_short = (1..=EXPANSION_BYTES_MAX).contains(&text.len());
+    let is_plain = is_short && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_plain.then_some(text)
+}
+
+/// Returns the name that a text is without its quotes, and whether it has none; `Ok(None)` where the text is not one word.
+fn unquoted(text: &str) -> Result<Option<(String, bool)>, Problem> {
     let nothing = Environment::new();
-    let words = |quotes| split(rest, style(quotes, Escapes::Remove), &nothing).map_err(|error| error.problem);
+    let words = |quotes| split(text, style(quotes, Escapes::Remove), &nothing).map_err(|error| error.problem);
     let (plain, raw) = (words(Quotes::Remove)?, words(Quotes::Keep)?);
     let ([name], [raw]) = (plain.as_slice(), raw.as_slice()) else { return Ok(None) };
     let quotes = |text: &str| text.matches(['\'', '"']).count();
-    Ok(Some(HeredocMark { name: name.clone(), expand: quotes(name) == quotes(raw), strip_tabs }))
+    Ok(Some((name.clone(), quotes(name) == quotes(raw))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn check(line: &str, expected: &[&str]) {
@@ -134,5 +150,14 @@ mod tests {
             (heredoc(true).body().as_str(), heredoc(false).body().as_str()),
             ("a\tb\n  \tc\n", "\t\ta\tb\n  \tc\n")
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_name_is_the_word_that_it_is_without_quotes(text in "[aE_7'\"\\\\ $-]{0,6}") {
+            if let Some(name) = plain_name(&text) {
+                prop_assert_eq!(unquoted(&text), Ok(Some((name.to_owned(), true))));
+            }
+        }
     }
 }

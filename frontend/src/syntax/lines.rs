@@ -46,7 +46,28 @@ struct Part<'a> {
     before: usize,
 }
 
-impl Joined<'_> {
+impl<'a> Joined<'a> {
+    /// Adds a line, and tells whether it ends in a joint; `None` where it has other escape characters.
+    fn add_plain(&mut self, line: &'a str, begin: usize, escape: Escape) -> Option<bool> {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        let joint = line.trim_end_matches('\r').trim_end_matches([' ', '\t']).strip_suffix(escape.char());
+        let content = joint.unwrap_or(line);
+        self.add(content, begin);
+        (!content.contains(escape.char())).then_some(joint.is_some())
+    }
+
+    fn add(&mut self, content: &'a str, begin: usize) {
+        let before = self.parts.last().map_or(0, |part| part.before + part.text.len());
+        self.parts.push(Part { text: content.trim_end_matches('\r'), begin, before });
+    }
+
+    /// Makes one line of the parts.
+    fn unite(&mut self) {
+        if self.parts.len() > 1 {
+            self.text = Some(self.parts.iter().map(|part| part.text).collect());
+        }
+    }
+
     /// Returns the line.
     pub(crate) fn text(&self) -> &str {
         match &self.text {
@@ -68,23 +89,52 @@ impl Joined<'_> {
 
 /// Reads one step from `offset`, which is the start of a line.
 pub(crate) fn step(text: &str, offset: usize, escape: Escape) -> Step<'_> {
-    match plain_line(&text[offset..], escape) {
-        Some(line) => step_of_line(line, offset),
-        None => step_by_grammar(text, offset, escape),
+    plain_step(text, offset, escape).unwrap_or_else(|| step_by_grammar(text, offset, escape))
+}
+
+/// Reads a step whose instruction has escape characters only where they join lines: most are such, and the grammar need not be asked. `None` where it must.
+fn plain_step(text: &str, offset: usize, escape: Escape) -> Option<Step<'_>> {
+    let mut step = Step { end: offset, ..Step::default() };
+    let mut lines = text[offset..].split_inclusive('\n');
+    while let Some(line) = lines.next() {
+        let trimmed = line.trim_start();
+        let span = Span::new(step.end, step.end + line.len());
+        step.end = span.end;
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            step.between.push(Between { comment: !trimmed.is_empty(), span });
+            continue;
+        }
+        let joined = plain_instruction(trimmed, lines, span.end - trimmed.len(), escape)?;
+        step.end = joined.span.end;
+        step.instruction = Some(joined);
+        break;
     }
+    Some(step)
 }
 
-/// Returns the first line, with its break, where it is an instruction as a whole: most are, and the grammar need not be asked.
-fn plain_line(text: &str, escape: Escape) -> Option<&str> {
-    let line = text.split_inclusive('\n').next()?;
-    (line.starts_with(|c: char| c.is_ascii_alphabetic()) && !line.contains(escape.char())).then_some(line)
-}
-
-fn step_of_line(line: &str, offset: usize) -> Step<'_> {
-    let span = Span::new(offset, offset + line.len());
-    let part = Part { text: line.trim_end_matches('\n').trim_end_matches('\r'), begin: offset, before: 0 };
-    let joined = Joined { parts: vec![part], span, hollow: false, text: None };
-    Step { between: Vec::new(), instruction: Some(joined), end: span.end }
+/// Reads an instruction from its first line, which begins at `begin`, and those behind it.
+fn plain_instruction<'a>(
+    first: &'a str,
+    mut behind: impl Iterator<Item = &'a str>,
+    begin: usize,
+    escape: Escape,
+) -> Option<Joined<'a>> {
+    let span = Span::new(begin, begin + first.len());
+    let mut joined = Joined { parts: Vec::with_capacity(1), span, hollow: false, text: None };
+    let mut goes_on = joined.add_plain(first, begin, escape)?;
+    while goes_on {
+        // A joint at the end of the file joins nothing to the line.
+        let line = behind.next().unwrap_or_default();
+        let begin = joined.span.end;
+        joined.span.end += line.len();
+        match line.trim_start().bytes().next() {
+            None if !line.is_empty() => joined.hollow = true,
+            Some(b'#') => {}
+            _ => goes_on = joined.add_plain(line, begin, escape)?,
+        }
+    }
+    joined.unite();
+    Some(joined)
 }
 
 fn step_by_grammar(text: &str, offset: usize, escape: Escape) -> Step<'_> {
@@ -103,21 +153,16 @@ fn step_by_grammar(text: &str, offset: usize, escape: Escape) -> Step<'_> {
 
 fn join(instruction: Token<'_>, offset: usize, span: Span) -> Joined<'_> {
     let mut joined = Joined { parts: Vec::new(), span, hollow: false, text: None };
-    let mut before = 0;
     for found in instruction.into_inner() {
         match found.as_rule() {
             Rule::content_backslash | Rule::content_backtick => {
-                let text = found.as_str().trim_end_matches('\r');
-                joined.parts.push(Part { text, begin: offset + found.as_span().start(), before });
-                before += text.len();
+                joined.add(found.as_str(), offset + found.as_span().start());
             }
             Rule::hollow => joined.hollow = true,
             _ => {}
         }
     }
-    if joined.parts.len() > 1 {
-        joined.text = Some(joined.parts.iter().map(|part| part.text).collect());
-    }
+    joined.unite();
     joined.span.start = joined.parts.first().map_or(span.start, |part| part.begin);
     joined
 }
@@ -194,9 +239,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_line_is_what_the_grammar_says_it_is(text in "[RUNa# \t\r\n\\\\`é\u{85}-]{0,20}", tick: bool) {
+        fn a_plain_step_is_what_the_grammar_says_it_is(
+            text in "([\\\\`][ \t]?\r?\n|[RUNa# \t\r\n\\\\`é\u{85}-]){0,20}",
+            tick: bool,
+        ) {
             let escape = if tick { Escape::Backtick } else { Escape::Backslash };
-            prop_assert_eq!(step(&text, 0, escape), step_by_grammar(&text, 0, escape));
+            if let Some(found) = plain_step(&text, 0, escape) {
+                prop_assert_eq!(found, step_by_grammar(&text, 0, escape));
+            }
         }
     }
 }
