@@ -3,13 +3,15 @@
 use oci::Platform;
 use serde::Serialize;
 
+use crate::Variable;
+
 /// Runs a command on top of input 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Exec {
     /// The program and its arguments; never empty.
     pub args: Vec<String>,
     /// Variables in the form `KEY=value`, in order; build arguments are among them.
-    pub env: Vec<String>,
+    pub env: Vec<Variable>,
     /// Variables that are set but are in no key: proxy settings and nothing else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proxy_env: Vec<String>,
@@ -270,7 +272,7 @@ mod tests {
             CacheMount { id: "a".into(), input: None, sharing: CacheSharing::Shared, mode: 0o755, uid: 0, gid: 0 };
         Exec {
             args: vec!["make".into()],
-            env: vec!["A=1".into()],
+            env: vec!["A=1".to_owned().into()],
             proxy_env: vec!["http_proxy=a".into()],
             cwd: "/".into(),
             user: String::new(),
@@ -314,7 +316,7 @@ mod tests {
     fn what_may_change_the_result_is_in_the_key() {
         let both = (true, true);
         assert_eq!(changed(|exec| exec.args.push("-j".into())), both);
-        assert_eq!(changed(|exec| exec.env.push("B=2".into())), both);
+        assert_eq!(changed(|exec| exec.env.push("B=2".to_owned().into())), both);
         assert_eq!(changed(|exec| exec.cwd = "/w".into()), both);
         assert_eq!(changed(|exec| exec.user = "5".into()), both);
         assert_eq!(changed(|exec| exec.hostname = Some("h".into())), both);

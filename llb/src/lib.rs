@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod print;
 pub mod selection;
 pub mod source;
+pub mod variable;
 
 pub use exec::{
     CacheMount, CacheSharing, Exec, ExtraHost, Limits, Mount, MountKind, NetworkMode, SecretMount, SecurityMode,
@@ -23,3 +24,4 @@ pub use selection::{CopySelection, Selection};
 pub use source::{
     Checksum, ChecksumParseError, GitSource, HttpSource, ImageOrigin, ImageSource, InlineFile, LocalSource, Source,
 };
+pub use variable::Variable;

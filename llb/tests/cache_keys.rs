@@ -49,7 +49,7 @@ fn operations() -> Vec<Op> {
     let ssh = SshMount { id: text(), required: true, mode: 1, uid: 1, gid: 1 };
     let exec = Exec {
         args: vec![text()],
-        env: vec![text()],
+        env: vec![text().into()],
         proxy_env: vec![text()],
         cwd: text(),
         user: text(),

@@ -143,7 +143,8 @@ impl Command {
         }
         let upper = written.upper(work.as_ref());
         let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&self.base, Some(upper))?), &self.exec.args);
-        let mut env: Vec<String> = self.exec.env.iter().chain(&self.exec.proxy_env).cloned().collect();
+        let shared = self.exec.env.iter().map(|variable| variable.to_string());
+        let mut env: Vec<String> = shared.chain(self.exec.proxy_env.iter().cloned()).collect();
         complete_env(&mut env, &user.home);
         spec.identity = user.identity;
         spec.cwd = PathBuf::from(&self.exec.cwd);

@@ -2,16 +2,35 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use llb::Variable;
+
 /// Variables by name, in the order in which they were last set: what is set anew goes to the end, and that is where commands find it in their environment.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// Names and values by the number of the setting.
-    entries: BTreeMap<usize, (String, String)>,
+    /// The variables by the number of the setting.
+    entries: BTreeMap<usize, Entry>,
     /// For each name the number of its setting.
     places: HashMap<String, usize>,
     /// How many settings there were.
     settings: usize,
     size_bytes: usize,
+}
+
+/// A variable; all commands that have it share it.
+#[derive(Clone, Debug)]
+struct Entry {
+    variable: Variable,
+    key_bytes: usize,
+}
+
+impl Entry {
+    fn key(&self) -> &str {
+        &self.variable[..self.key_bytes]
+    }
+
+    fn value(&self) -> &str {
+        &self.variable[self.key_bytes + 1..]
+    }
 }
 
 impl Environment {
@@ -35,29 +54,40 @@ impl Environment {
         self.remove(key);
         self.size_bytes += key.len() + value.len();
         self.places.insert(key.to_owned(), self.settings);
-        self.entries.insert(self.settings, (key.to_owned(), value.to_owned()));
+        let variable = [key, "=", value].concat().into();
+        self.entries.insert(self.settings, Entry { variable, key_bytes: key.len() });
         self.settings += 1;
     }
 
     /// Removes a variable.
     pub fn remove(&mut self, key: &str) {
-        let Some((key, value)) = self.places.remove(key).and_then(|place| self.entries.remove(&place)) else { return };
-        self.size_bytes -= key.len() + value.len();
+        let removed = self.places.remove(key).and_then(|place| self.entries.remove(&place));
+        self.size_bytes -= removed.map_or(0, |entry| entry.key().len() + entry.value().len());
     }
 
     /// Returns the value of a variable, or `None` where it is not set.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.places.get(key).map(|place| self.entries[place].1.as_str())
+        self.places.get(key).map(|place| self.entries[place].value())
     }
 
     /// Returns the names in order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.entries.values().map(|(key, _)| key.as_str())
+        self.entries.values().map(Entry::key)
+    }
+
+    /// Returns how many variables there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether there is no variable.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Returns the entries in the form `KEY=value`, in order.
-    pub fn to_entries(&self) -> Vec<String> {
-        self.entries.values().map(|(key, value)| [key, "=", value].concat()).collect()
+    pub fn to_entries(&self) -> Vec<Variable> {
+        self.entries.values().map(|entry| entry.variable.clone()).collect()
     }
 
     /// Returns how many bytes names and values have together.
@@ -75,9 +105,12 @@ mod tests {
         let mut environment = Environment::from_entries(["A=1", "B=2=3", "C"]);
         environment.set("A", "4");
         environment.set("D", "");
-        assert_eq!(environment.to_entries(), ["B=2=3", "C=", "A=4", "D="]);
+        let entries = |environment: &Environment| {
+            environment.to_entries().iter().map(|entry| format!("{} ", &**entry)).collect::<String>()
+        };
+        assert_eq!(entries(&environment), "B=2=3 C= A=4 D= ");
         assert_eq!((environment.get("B"), environment.get("E"), environment.size_bytes()), (Some("2=3"), None, 8));
         environment.remove("B");
-        assert_eq!((environment.to_entries().join(" "), environment.get("D")), ("C= A=4 D=".to_owned(), Some("")));
+        assert_eq!((entries(&environment).as_str(), environment.get("D")), ("C= A=4 D= ", Some("")));
     }
 }

@@ -65,7 +65,7 @@ impl Pass<'_, '_> {
         let request = self.session.request;
         let mut env = built.environment.to_entries();
         if let (Some(socket), None) = (&mounts.agent_socket, built.environment.get(AGENT_VARIABLE)) {
-            env.push(format!("{AGENT_VARIABLE}={socket}"));
+            env.push(format!("{AGENT_VARIABLE}={socket}").into());
         }
         self.session.meter.keep(built.environment_bytes() + args.iter().map(String::len).sum::<usize>())?;
         let hostname =

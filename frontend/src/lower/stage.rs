@@ -123,7 +123,7 @@ impl Built {
 
     /// Returns about how many bytes the variables of a command take.
     pub(super) fn environment_bytes(&self) -> usize {
-        self.environment.size_bytes() + self.environment.keys().count() * ENTRY_BYTES
+        self.environment.size_bytes() + self.environment.len() * ENTRY_BYTES
     }
 
     /// Adds an entry to the history.
