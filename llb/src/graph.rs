@@ -1,6 +1,7 @@
 //! The graph: vertices by digest, edges from what is needed to what needs it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use oci::{Digest, Hasher};
@@ -130,6 +131,8 @@ pub const VERTICES_MAX: usize = 1_000_000;
 pub struct Graph {
     dag: DiGraph<Vertex, usize>,
     by_digest: HashMap<Digest, VertexId>,
+    /// Where the JSON of an operation is written to be hashed.
+    json: Vec<u8>,
 }
 
 impl Graph {
@@ -146,24 +149,23 @@ impl Graph {
         if let Some(input) = unknown {
             return Err(GraphError::UnknownVertex { name: hints.name, input, vertex: inputs[input].edge.vertex });
         }
-        let own_digest = op.digest();
+        let own_digest = op.digest_by(&mut self.json);
         let digest = self.vertex_digest(&own_digest, &inputs);
-        if let Some(existing) = self.by_digest.get(&digest) {
-            self.dag[existing.node()].hints.ignore_cache |= hints.ignore_cache;
-            return Ok(*existing);
-        }
-        if self.dag.node_count() >= VERTICES_MAX {
-            return Err(GraphError::TooManyVertices);
-        }
+        let place = match self.by_digest.entry(digest) {
+            Entry::Occupied(existing) => {
+                self.dag[existing.get().node()].hints.ignore_cache |= hints.ignore_cache;
+                return Ok(*existing.get());
+            }
+            Entry::Vacant(_) if self.dag.node_count() >= VERTICES_MAX => return Err(GraphError::TooManyVertices),
+            Entry::Vacant(place) => place,
+        };
         let sources: Vec<VertexId> = inputs.iter().map(|input| input.edge.vertex).collect();
         let key_digest = if op.is_keyed() { own_digest } else { op.key_digest() };
         let node = self.dag.add_node(Vertex { op, inputs, hints, key_digest, digest });
         for (place, source) in sources.into_iter().enumerate() {
             self.dag.add_edge(source.node(), node, place);
         }
-        let id = VertexId(node.index() as u32);
-        self.by_digest.insert(digest, id);
-        Ok(id)
+        Ok(*place.insert(VertexId(node.index() as u32)))
     }
 
     fn vertex_digest(&self, op: &Digest, inputs: &[Input]) -> Digest {

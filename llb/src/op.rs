@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::{Exec, FileAction, Source};
 
-/// How long an operation usually is as JSON, at most.
-const USUAL_BYTES: usize = 2048;
+/// The most memory that is kept for the JSON of operations: more than all have but those with whole files in them.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// What a vertex does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +25,16 @@ pub enum Op {
 impl Op {
     /// Returns the digest of the whole operation: two with the same one are the same step of a graph.
     pub fn digest(&self) -> Digest {
-        let mut json = Vec::with_capacity(USUAL_BYTES);
-        serde_json::to_writer(&mut json, self).expect("operations have string keys and no floats, so JSON cannot fail");
-        Digest::of(&json)
+        self.digest_by(&mut Vec::new())
+    }
+
+    /// Returns the digest of the whole operation. Its JSON is written to `json`, which keeps its memory for the next one unless that is much.
+    pub(crate) fn digest_by(&self, json: &mut Vec<u8>) -> Digest {
+        json.clear();
+        json.shrink_to(KEPT_BYTES_MAX);
+        serde_json::to_writer(&mut *json, self)
+            .expect("operations have string keys and no floats, so JSON cannot fail");
+        Digest::of(json)
     }
 
     /// Returns the digest of what the keys of the cache see of the operation; see [`Exec::keyed`] for what they do not.
