@@ -238,7 +238,7 @@ impl FromStr for Output {
         let mut attributes = Attributes::default();
         let fields = csv_fields(text).map_err(|source| OutputParseError::Fields { text: text.to_owned(), source })?;
         for part in &fields {
-            let (key, value) = part.split_once('=').ok_or_else(|| OutputParseError::Part { part: part.clone() })?;
+            let (key, value) = part.split_once('=').ok_or_else(|| OutputParseError::Part { part: part.to_string() })?;
             attributes.set(key.trim(), value.trim())?;
         }
         attributes.into_output()

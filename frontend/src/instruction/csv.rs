@@ -1,5 +1,7 @@
 //! The fields of a flag's value: separated by commas, quoted where they have commas themselves.
 
+use std::borrow::Cow;
+
 /// Why a text is no list of fields; the texts are those of Go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CsvError {
@@ -21,7 +23,7 @@ pub enum CsvError {
 }
 
 /// Splits a text into its fields.
-pub fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
+pub fn csv_fields(text: &str) -> Result<Vec<Cow<'_, str>>, CsvError> {
     if text.is_empty() {
         return Err(CsvError::Empty);
     }
@@ -37,7 +39,7 @@ pub fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
                 if let Some(quote) = value.find('"') {
                     return Err(CsvError::BareQuote { column: at + quote + 1 });
                 }
-                fields.push(value.to_owned());
+                fields.push(Cow::Borrowed(value));
                 behind
             }
         };
@@ -46,7 +48,7 @@ pub fn csv_fields(text: &str) -> Result<Vec<String>, CsvError> {
 }
 
 /// Reads a quoted field behind its first quote, and returns what stands behind the comma that follows it.
-fn quoted_field<'a>(text: &'a str, at: usize, fields: &mut Vec<String>) -> Result<Option<&'a str>, CsvError> {
+fn quoted_field<'a>(text: &'a str, at: usize, fields: &mut Vec<Cow<'_, str>>) -> Result<Option<&'a str>, CsvError> {
     let mut value = String::new();
     let mut rest = text;
     loop {
@@ -61,11 +63,11 @@ fn quoted_field<'a>(text: &'a str, at: usize, fields: &mut Vec<String>) -> Resul
                 rest = &behind[1..];
             }
             Some(',') => {
-                fields.push(value);
+                fields.push(Cow::Owned(value));
                 return Ok(Some(&behind[1..]));
             }
             None => {
-                fields.push(value);
+                fields.push(Cow::Owned(value));
                 return Ok(None);
             }
             Some(_) => return Err(CsvError::Quote { column: place(behind) }),
@@ -79,7 +81,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let fields = csv_fields(text).unwrap_or_else(|error| vec![error.to_string()]);
+        let fields = csv_fields(text).unwrap_or_else(|error| vec![error.to_string().into()]);
         assert_eq!(fields, expected);
     }
 

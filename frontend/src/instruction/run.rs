@@ -64,7 +64,7 @@ fn parse_device(device: &Word) -> Result<(String, bool), Refusal> {
         csv_fields(&device.text).map_err(|source| refuse(InstructionError::Csv { what: "devices", source }))?;
     let (mut name, mut required) = (String::new(), false);
     for field in fields {
-        let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
+        let (key, value) = field.split_once('=').map_or((&*field, None), |(key, value)| (key, Some(value)));
         match (key.to_lowercase().as_str(), value) {
             ("required", None) => required = true,
             ("required", Some(value)) => {
@@ -75,13 +75,13 @@ fn parse_device(device: &Word) -> Result<(String, bool), Refusal> {
             ("name", Some(value)) if name.is_empty() => name = value.to_owned(),
             ("name", Some(_)) => return Err(refuse(InstructionError::DeviceName { name })),
             // CDI names have `=` in them: `vendor.com/class=name`.
-            _ if name.is_empty() => name = field.clone(),
-            (_, None) => return Err(refuse(InstructionError::DeviceField { field })),
+            _ if name.is_empty() => name = field.into_owned(),
+            (_, None) => return Err(refuse(InstructionError::DeviceField { field: field.into_owned() })),
             (key, Some(_)) => {
                 let suggestion = suggest::did_you_mean(key, ["name", "required"]);
                 return Err(refuse(InstructionError::DeviceKey {
                     key: key.to_owned(),
-                    field: field.clone(),
+                    field: field.to_string(),
                     suggestion,
                 }));
             }

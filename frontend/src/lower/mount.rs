@@ -1,5 +1,6 @@
 //! What `RUN --mount` says: its fields, its types, and which of them go together.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use llb::CacheSharing;
@@ -90,13 +91,13 @@ impl MountFields {
         let mut mount = Self::default();
         let mut readonly = None;
         for field in &fields {
-            let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(key, value)| (key, Some(value)));
-            let key = key.to_lowercase();
+            let (key, value) = field.split_once('=').map_or((&**field, None), |(key, value)| (key, Some(value)));
+            let key = lowercase(key);
             let value = match value {
                 // What names another stage was looked up before variables had values.
                 Some(value) if key == "from" => value.to_owned(),
                 Some(value) => expand(value)?,
-                None if FLAGS.contains(&key.as_str()) => "true".to_owned(),
+                None if FLAGS.contains(&&*key) => "true".to_owned(),
                 None => return Err(problem(format!("invalid field '{field}' must be a key=value pair"))),
             };
             mount.set(field, &key, value, &mut readonly)?;
@@ -172,7 +173,7 @@ impl FromStr for MountType {
     type Err = Fault;
 
     fn from_str(text: &str) -> Result<Self, Fault> {
-        let lower = text.to_lowercase();
+        let lower = lowercase(text);
         let names = Self::ALL.map(|(name, _)| name);
         let unknown =
             || problem(format!("unsupported mount type {}{}", go::quote(text), suggest::did_you_mean(&lower, names)));
@@ -180,8 +181,13 @@ impl FromStr for MountType {
     }
 }
 
+fn lowercase(text: &str) -> Cow<'_, str> {
+    let is_lower = text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+}
+
 fn parse_sharing(text: &str) -> Result<CacheSharing, Fault> {
-    match text.to_lowercase().as_str() {
+    match &*lowercase(text) {
         "shared" => Ok(CacheSharing::Shared),
         "private" => Ok(CacheSharing::Private),
         "locked" => Ok(CacheSharing::Locked),
