@@ -191,7 +191,11 @@ fn scale(number: &str, size: u64) -> Option<u64> {
 
 /// Returns `path` seen from the absolute directory `dir`, cleaned: the join of both unless `path` is absolute itself.
 pub(crate) fn join_path(dir: &str, path: &str) -> String {
-    if path.starts_with('/') { clean_path(path) } else { clean_path(&format!("/{dir}/{path}")) }
+    match dir.trim_matches('/') {
+        _ if path.starts_with('/') => clean_path(path),
+        "" => clean_path(&["/", path].concat()),
+        dir => clean_path(&["/", dir, "/", path].concat()),
+    }
 }
 
 /// Returns the last part of a path, as `path.Base`; `.` of nothing, `/` of the root.

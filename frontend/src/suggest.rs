@@ -27,10 +27,11 @@ pub(crate) fn did_you_mean<'a>(word: &str, options: impl IntoIterator<Item = &'a
 
 /// Returns the Levenshtein distance where it is below `limit`.
 fn distance_below(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len().abs_diff(b.len()) >= limit {
+    // Most names differ in length by more than that: a file is asked about each variable that is not set.
+    if a.chars().count().abs_diff(b.chars().count()) >= limit {
         return None;
     }
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];

@@ -57,17 +57,19 @@ impl Declared {
         self.places.contains_key(name)
     }
 
-    /// Returns the arguments as the history of a command has them in front of it: `|2 A=1 B=2 `. A variable that was set since wins.
-    pub(super) fn in_history(&self, environment: &Environment) -> String {
+    /// Adds the arguments as the history of a command has them in front of it: `|2 A=1 B=2 `. A variable that was set since wins.
+    pub(super) fn add_to_history(&self, environment: &Environment, history: &mut String) {
         if self.entries.is_empty() {
-            return String::new();
+            return;
         }
-        let mut text = format!("|{} ", self.entries.len());
-        for (name, value) in &self.entries {
+        let pairs = self.entries.iter().map(|(name, value)| {
             let value = environment.get(name).or(value.as_deref()).unwrap_or_default();
-            text.extend([name, "=", value, " "]);
-        }
-        text
+            (name.as_str(), value)
+        });
+        let pairs: Vec<(&str, &str)> = pairs.collect();
+        history.extend(["|", &pairs.len().to_string(), " "]);
+        history.reserve(pairs.iter().map(|(name, value)| name.len() + value.len() + "= ".len()).sum());
+        pairs.iter().for_each(|(name, value)| history.extend([name, "=", value, " "]));
     }
 
     /// Returns about how many bytes a copy takes.

@@ -41,7 +41,7 @@ impl Pass<'_, '_> {
         if layer == Layer::One {
             self.make_dir(built, at)?;
         }
-        self.record(built, format!("WORKDIR {absolute}"), layer)
+        self.record(built, ["WORKDIR ", &absolute].concat(), layer)
     }
 
     fn make_dir(&mut self, built: &mut Built, at: At<'_>) -> Result<(), Fault> {

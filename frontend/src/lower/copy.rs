@@ -139,7 +139,7 @@ impl Pass<'_, '_> {
         transferred.check_checksum()?;
         let text = instruction_text(at.site.code(), self.session.file.escape, &built.environment, &self.session.meter);
         let prefix = built.steps.next_prefix(&built.platform, &built.environment, at.on_build);
-        let name = format!("{prefix}{text}");
+        let name = [prefix.as_str(), &text].concat();
         let mut parts = Parts {
             actions: Vec::new(),
             inputs: Vec::new(),
@@ -271,13 +271,14 @@ impl Transferred<'_> {
             Kind::Copy { parents, .. } => ("COPY", parents),
             Kind::Add { .. } => ("ADD", false),
         };
-        let mut text = keyword.to_owned();
+        let mut text = self.at.new_history(keyword);
         text.push_str(if parents { " --parents" } else { "" });
-        text.extend(self.owner.iter().map(|owner| format!(" --chown={owner}")));
-        text.extend(self.mode.iter().map(|mode| format!(" --chmod={mode}")));
-        text.extend(self.sources.iter().map(|source| format!(" {source}")));
-        text.extend(self.transfer.heredocs.iter().map(|heredoc| format!(" <<{}", heredoc.name)));
-        text + &format!(" {} # buildkit", self.destination)
+        text.extend(self.owner.iter().flat_map(|owner| [" --chown=", owner]));
+        text.extend(self.mode.iter().flat_map(|mode| [" --chmod=", mode]));
+        text.extend(self.sources.iter().flat_map(|source| [" ", source]));
+        text.extend(self.transfer.heredocs.iter().flat_map(|heredoc| [" <<", &heredoc.name]));
+        text.extend([" ", &self.destination, " # buildkit"]);
+        text
     }
 }
 
@@ -285,7 +286,7 @@ impl Transferred<'_> {
 fn destination(dir: &str, written: &str) -> String {
     let path = go::join_path(dir, written);
     let is_dir = written.is_empty() || written == "." || written.ends_with('/') || written.ends_with("/.");
-    if is_dir && !path.ends_with('/') { format!("{path}/") } else { path }
+    if is_dir && !path.ends_with('/') { [&path, "/"].concat() } else { path }
 }
 
 /// Returns what a source names, without leaving the root.

@@ -12,6 +12,9 @@ use super::node::{NodeId, Step};
 use super::pass::Pass;
 use super::stage::{Built, Layer};
 
+/// How much longer an entry of the history often is than its instruction.
+const HISTORY_BYTES_MORE: usize = 16;
+
 /// Where the instruction stands that is carried out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'x> {
@@ -24,6 +27,13 @@ impl At<'_> {
     /// Returns where a part of the instruction stands.
     pub(super) fn span(&self, span: Span) -> Span {
         if self.on_build { self.site.span } else { span }
+    }
+
+    /// Returns the beginning of an entry of the history, with room for one that is about as long as the instruction.
+    pub(super) fn new_history(&self, keyword: &str) -> String {
+        let mut history = String::with_capacity(self.site.line.len() + HISTORY_BYTES_MORE);
+        history.push_str(keyword);
+        history
     }
 }
 
@@ -138,6 +148,6 @@ impl<'a> Pass<'_, 'a> {
     /// Returns the hints of the next step of an instruction; `text` is how it is shown.
     pub(super) fn next_hints(&self, built: &mut Built, at: At<'_>, text: &str) -> llb::Hints {
         let prefix = built.steps.next_prefix(&built.platform, &built.environment, at.on_build);
-        built.steps.hints(format!("{prefix}{text}"), at.site)
+        built.steps.hints([&prefix, text].concat(), at.site)
     }
 }

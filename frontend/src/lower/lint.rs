@@ -77,8 +77,7 @@ fn lint_from(stage: &Stage, reports: &mut Reports<'_>) {
             reports.warn(Rule::StageNameCasing, site, site.span, format!("Stage name '{name}' should be lowercase"));
         }
         let from = &site.keyword;
-        let is_lower = *from == from.to_lowercase();
-        let matches = if is_lower { *keyword == keyword.to_lowercase() } else { *keyword == keyword.to_uppercase() };
+        let matches = if is_lowercase(from) { is_lowercase(keyword) } else { is_uppercase(keyword) };
         if is_consistent(from) && !matches {
             reports.warn(
                 Rule::FromAsCasing,
@@ -125,21 +124,30 @@ fn lint_stage_names(file: &Dockerfile, reports: &mut Reports<'_>) {
     }
 }
 
+/// Tells whether a keyword, which has letters of ASCII only, is in lower case.
+fn is_lowercase(keyword: &str) -> bool {
+    !keyword.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+fn is_uppercase(keyword: &str) -> bool {
+    !keyword.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
 /// Tells whether a keyword is in one case throughout.
 fn is_consistent(keyword: &str) -> bool {
-    keyword == keyword.to_lowercase() || keyword == keyword.to_uppercase()
+    is_lowercase(keyword) || is_uppercase(keyword)
 }
 
 fn lint_casing(file: &Dockerfile, reports: &mut Reports<'_>) {
     let keywords = || stage_sites(file).map(|site| site.keyword.as_str());
-    let lower = keywords().filter(|keyword| *keyword == keyword.to_lowercase()).count();
+    let lower = keywords().filter(|keyword| is_lowercase(keyword)).count();
     let consistent = keywords().filter(|keyword| is_consistent(keyword)).count();
     let is_lower = 2 * lower > consistent;
     for site in stage_sites(file) {
         let keyword = &site.keyword;
-        let (wanted, name) =
-            if is_lower { (keyword.to_lowercase(), "lowercase") } else { (keyword.to_uppercase(), "uppercase") };
-        if *keyword != wanted {
+        let (is_wanted, name) =
+            if is_lower { (is_lowercase(keyword), "lowercase") } else { (is_uppercase(keyword), "uppercase") };
+        if !is_wanted {
             let message = format!("Command '{keyword}' should match the case of the command majority ({name})");
             reports.warn(Rule::ConsistentInstructionCasing, site, site.span, message);
         }

@@ -7,6 +7,9 @@ use crate::ast::Site;
 use crate::expand::{Environment, Meter, Quotes, Style, Unset, expand_metered};
 use crate::syntax::Escape;
 
+/// How long the prefix of a step is at most, if the stage has no long name.
+const PREFIX_BYTES_USUAL: usize = 48;
+
 /// Counts the steps of a stage.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Steps {
@@ -35,15 +38,17 @@ impl Steps {
             return String::new();
         }
         self.count += 1;
-        let mut prefix = "[".to_owned();
+        let mut prefix = String::with_capacity(PREFIX_BYTES_USUAL);
+        prefix.push('[');
         if self.with_platform {
             prefix.push_str(&format!("{platform}{} ", cross_target(platform, environment)));
         }
         if !self.stage.is_empty() {
-            prefix.push_str(&format!("{} ", self.stage));
+            prefix.extend([&self.stage, " "]);
         }
-        let width = self.total.ilog10() as usize + 1;
-        prefix.push_str(&format!("{:width$}/{}] ", self.count, self.total));
+        let (count, total) = (self.count.to_string(), self.total.to_string());
+        prefix.extend(std::iter::repeat_n(' ', total.len().saturating_sub(count.len())));
+        prefix.extend([&count, "/", &total, "] "]);
         if on_build {
             prefix.push_str("ONBUILD ");
         }

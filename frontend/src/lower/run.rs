@@ -1,5 +1,7 @@
 //! `RUN`: the command, its heredocs, its environment.
 
+use std::borrow::Cow;
+
 use llb::{Exec, InlineFile, Mount, MountKind, NetworkMode, Op, SecurityMode, Source};
 
 use crate::ast::{CommandLine, NetworkFlag, Run};
@@ -54,7 +56,9 @@ impl Pass<'_, '_> {
         self.add_mounts(built, at, (run, &fields, sources), &mut mounts)?;
         let name = self.run_name(built, at, &fields, script.body);
         let hints = self.next_hints(built, at, &name);
-        let history = format!("RUN {}{} # buildkit", built.args.in_history(&built.environment), script.args.join(" "));
+        let mut history = at.new_history("RUN ");
+        built.args.add_to_history(&built.environment, &mut history);
+        history.extend([&script.args.join(" "), " # buildkit"]);
         let inputs = std::mem::take(&mut mounts.inputs);
         let exec = self.exec(built, run, script.args, mounts)?;
         built.edge = Some(self.session.add(Op::Exec(Box::new(exec)), inputs, hints)?);
@@ -107,8 +111,8 @@ impl Pass<'_, '_> {
     /// Returns the command as its step shows it: with the beginning of a script that is a heredoc, and without secrets.
     fn run_name(&self, built: &Built, at: At<'_>, fields: &[MountFields], body: Option<&Heredoc>) -> String {
         let code = match body {
-            Some(heredoc) => format!("{} ({})", at.site.code(), summary(&heredoc.content)),
-            None => at.site.code().to_owned(),
+            Some(heredoc) => Cow::Owned([at.site.code(), " (", &summary(&heredoc.content), ")"].concat()),
+            None => Cow::Borrowed(at.site.code()),
         };
         let secrets: Vec<&String> = fields
             .iter()

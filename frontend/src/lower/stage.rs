@@ -107,9 +107,10 @@ impl Built {
     /// Sets a variable of the image.
     pub(super) fn set_env(&mut self, key: &str, value: &str) {
         self.environment.set(key, value);
-        let entry = format!("{key}={value}");
+        let entry = [key, "=", value].concat();
         let env = &mut self.config.config.env;
-        match env.iter_mut().find(|entry| entry.split_once('=').map_or(entry.as_str(), |(name, _)| name) == key) {
+        let name = |entry: &str| entry.find('=').unwrap_or(entry.len());
+        match env.iter_mut().find(|entry| entry.starts_with(key) && name(entry) == key.len()) {
             Some(earlier) => *earlier = entry,
             None => env.push(entry),
         }
@@ -144,13 +145,11 @@ impl Built {
     /// Returns a command for the shell of the image.
     pub(super) fn with_shell(&self, line: &str) -> Vec<String> {
         let shell = &self.config.config.shell;
-        let mut command: Vec<String> = match (shell.is_empty(), self.config.os.as_str()) {
-            (false, _) => shell.clone(),
-            (true, "windows") => vec!["cmd".to_owned(), "/S".to_owned(), "/C".to_owned()],
-            (true, _) => vec!["/bin/sh".to_owned(), "-c".to_owned()],
-        };
-        command.push(line.to_owned());
-        command
+        match (shell.is_empty(), self.config.os.as_str()) {
+            (false, _) => shell.iter().cloned().chain([line.to_owned()]).collect(),
+            (true, "windows") => ["cmd", "/S", "/C", line].map(str::to_owned).into(),
+            (true, _) => ["/bin/sh", "-c", line].map(str::to_owned).into(),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const OPEN_WORDS: [&str; 3] = ["public", "file", "version"];
 impl Pass<'_, '_> {
     /// `ARG`: a build argument wins over the default, and the default over the global scope.
     pub(super) fn arg(&mut self, built: &mut Built, at: At<'_>, arguments: &[Argument]) -> Result<(), Fault> {
-        let mut history = "ARG".to_owned();
+        let mut history = at.new_history("ARG");
         for argument in arguments {
             self.report_secret(at, "ARG", &argument.name, argument.span);
             let given = self.build_args.get(&argument.name).cloned();
@@ -39,10 +39,10 @@ impl Pass<'_, '_> {
                 built.environment.set(&argument.name, value);
             }
             self.outline_argument(built, at, argument, value.as_deref(), is_inherited);
-            history.push_str(&format!(" {}", argument.name));
+            history.extend([" ", &argument.name]);
             if let Some(value) = &value {
                 self.session.meter.keep(value.len())?;
-                history.push_str(&format!("={value}"));
+                history.extend(["=", value]);
             }
             built.args.declare(&argument.name, value);
         }
@@ -90,11 +90,11 @@ impl Pass<'_, '_> {
     /// `ENV`: all values see the variables from before the line.
     pub(super) fn env(&mut self, built: &mut Built, at: At<'_>, pairs: &[Pair]) -> Result<(), Fault> {
         let pairs = self.pairs(built, at, pairs)?;
-        let mut history = "ENV".to_owned();
+        let mut history = at.new_history("ENV");
         for (key, value, pair) in &pairs {
             self.report_legacy(at, pair);
             self.report_secret(at, "ENV", key, pair.span);
-            history.push_str(&format!(" {key}={value}"));
+            history.extend([" ", key, "=", value]);
             built.set_env(key, value);
         }
         self.record(built, history, Layer::None)
@@ -103,10 +103,10 @@ impl Pass<'_, '_> {
     /// `LABEL`.
     pub(super) fn label(&mut self, built: &mut Built, at: At<'_>, pairs: &[Pair]) -> Result<(), Fault> {
         let pairs = self.pairs(built, at, pairs)?;
-        let mut history = "LABEL".to_owned();
+        let mut history = at.new_history("LABEL");
         for (key, value, pair) in pairs {
             self.report_legacy(at, pair);
-            history.push_str(&format!(" {key}={value}"));
+            history.extend([" ", &key, "=", &value]);
             built.config.config.labels.insert(key, value);
         }
         self.record(built, history, Layer::None)
