@@ -195,7 +195,7 @@ impl<'a> Executor<'a> {
             let is_last = attempt == CONTEXT_ATTEMPTS_MAX;
             let changes = if is_last { Changes::Taken } else { Changes::Refused };
             let sources = self.copy_sources(vertex, inputs).await?;
-            let pin = |digest: Digest| if is_last { unrepeatable(digest) } else { digest };
+            let pin = |digest: Digest| pin_of(digest, changes);
             let pins = sources
                 .iter()
                 .filter_map(|(place, source)| Some((*place, pin(source.scan.as_ref()?.digest))))
@@ -302,19 +302,19 @@ impl<'a> Executor<'a> {
         exec: &Exec,
         inputs: &[Snapshot],
         cancel: &CancellationToken,
-    ) -> Result<Snapshot, StepError<ExecError>> {
-        let (mut bound, mut seeds) = (Vec::new(), Vec::new());
-        for mount in &exec.mounts {
-            match &mount.kind {
-                MountKind::Bind { input } => {
-                    bound.push((*input, self.bind(vertex, *input, inputs).await.map_err(failed)?));
+    ) -> Result<Execution<Snapshot>, StepError<ExecError>> {
+        let mut attempt = 1;
+        let (Mounted { bound, seeds }, pins) = loop {
+            let changes = if attempt == CONTEXT_ATTEMPTS_MAX { Changes::Taken } else { Changes::Refused };
+            let mut pins = BTreeMap::new();
+            match self.mount(vertex, exec, (inputs, changes, &mut pins), cancel).await {
+                Err(StepError::Failed(ExecError::ContextChanges { .. })) if changes == Changes::Refused => {
+                    self.forget(vertex).map_err(failed)?;
+                    attempt += 1;
                 }
-                MountKind::Cache(CacheMount { input: Some(input), .. }) => {
-                    seeds.push((*input, self.seed(vertex, *input, inputs, cancel).await?));
-                }
-                _ => {}
+                mounted => break (mounted?, pins),
             }
-        }
+        };
         let command = Command {
             store: self.sources.shared.store.clone(),
             ladder: self.sources.shared.ladder.clone(),
@@ -330,17 +330,42 @@ impl<'a> Executor<'a> {
             networks: self.sources.networks.clone(),
             limits: self.sources.limits,
         };
-        command.run(cancel).await
+        Ok(Execution { outputs: vec![command.run(cancel).await?], pins })
+    }
+
+    /// Makes ready what a command mounts of its inputs; `pins` gets the digests of what was taken of local sources.
+    async fn mount(
+        &self,
+        vertex: &Vertex,
+        exec: &Exec,
+        (inputs, changes, pins): (&[Snapshot], Changes, &mut BTreeMap<usize, Digest>),
+        cancel: &CancellationToken,
+    ) -> Result<Mounted, StepError<ExecError>> {
+        let mut mounted = Mounted::default();
+        for mount in &exec.mounts {
+            match &mount.kind {
+                MountKind::Bind { input } => {
+                    let bound = self.bind(vertex, *input, (inputs, changes, pins)).await.map_err(failed)?;
+                    mounted.bound.push((*input, bound));
+                }
+                MountKind::Cache(CacheMount { input: Some(input), .. }) => {
+                    let seed = self.seed(vertex, *input, (inputs, changes, pins), cancel).await?;
+                    mounted.seeds.push((*input, seed));
+                }
+                _ => {}
+            }
+        }
+        Ok(mounted)
     }
 
     async fn seed(
         &self,
         vertex: &Vertex,
         place: usize,
-        inputs: &[Snapshot],
+        from: (&[Snapshot], Changes, &mut BTreeMap<usize, Digest>),
         cancel: &CancellationToken,
     ) -> Result<Seed, StepError<ExecError>> {
-        let Bound::Snapshot { snapshot, subpath } = self.bind(vertex, place, inputs).await.map_err(failed)? else {
+        let Bound::Snapshot { snapshot, subpath } = self.bind(vertex, place, from).await.map_err(failed)? else {
             return Err(failed(ExecError::Unknown { what: "directory", name: place.to_string() }));
         };
         let selection = vertex.inputs.get(place).and_then(|input| input.selection.as_ref());
@@ -349,7 +374,12 @@ impl<'a> Executor<'a> {
         Ok(Seed { digest, stack, path: subpath, _held: snapshot })
     }
 
-    async fn bind(&self, vertex: &Vertex, place: usize, inputs: &[Snapshot]) -> Result<Bound, ExecError> {
+    async fn bind(
+        &self,
+        vertex: &Vertex,
+        place: usize,
+        (inputs, changes, pins): (&[Snapshot], Changes, &mut BTreeMap<usize, Digest>),
+    ) -> Result<Bound, ExecError> {
         let unknown = || ExecError::Unknown { what: "input", name: place.to_string() };
         let input = vertex.inputs.get(place).ok_or_else(unknown)?;
         let path = match &input.selection {
@@ -363,7 +393,8 @@ impl<'a> Executor<'a> {
             }
             Some(Source::Local(local)) => {
                 let scan = self.scan(input.edge.vertex, local, input.selection.as_ref()).await?;
-                let layer = self.materialise(&scan, &path).await?;
+                pins.insert(place, pin_of(scan.digest, changes));
+                let layer = self.materialise(&scan, &path, changes).await?;
                 Ok(Bound::Snapshot { snapshot: Snapshot::new([layer]), subpath: path })
             }
             _ => Ok(Bound::Snapshot { snapshot: inputs[place].clone(), subpath: path }),
@@ -371,7 +402,7 @@ impl<'a> Executor<'a> {
     }
 
     /// Makes a layer of what a step sees of a local source, since the host's own directory is never visible to one. It goes away with the step.
-    async fn materialise(&self, scan: &Arc<Scan>, path: &str) -> Result<Layer, ExecError> {
+    async fn materialise(&self, scan: &Arc<Scan>, path: &str, changes: Changes) -> Result<Layer, ExecError> {
         let (ladder, scan, path) = (self.sources.shared.ladder.clone(), scan.clone(), path.to_owned());
         let written = blocking(move || {
             let new = ladder.new_layer()?;
@@ -383,8 +414,7 @@ impl<'a> Executor<'a> {
             let destination = if is_directory { format!("/{path}/") } else { format!("/{parent}/") };
             let selection = CopySelection { pattern: path.clone(), ..CopySelection::default() };
             let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: Unpack::Never };
-            let source =
-                |_| Ok(CopySource { stack, selection: &selection, changes: Changes::Refused, name: "build context" });
+            let source = |_| Ok(CopySource { stack, selection: &selection, changes, name: "build context" });
             let writer = new.writer(Lender::default(), Stack::default())?;
             match apply(writer, &[FileAction::Copy(copy)], source) {
                 Ok(written) => Ok(new.complete(&written)?.0),
@@ -395,6 +425,18 @@ impl<'a> Executor<'a> {
         });
         written.await
     }
+}
+
+/// What a command mounts of its inputs, each with the place of the input.
+#[derive(Default)]
+struct Mounted {
+    bound: Vec<(usize, Bound)>,
+    seeds: Vec<(usize, Seed)>,
+}
+
+/// Returns the pin of what was taken of a local source whose files had this digest when they were looked at.
+fn pin_of(digest: Digest, changes: Changes) -> Digest {
+    if changes == Changes::Taken { unrepeatable(digest) } else { digest }
 }
 
 /// Returns a pin that no build will ever look up: of files that were taken while they changed, nobody can say what is in them but whoever reads the layer.
@@ -539,7 +581,7 @@ impl solver::Executor for Executor<'_> {
     ) -> Result<Execution<Snapshot>, StepError<ExecError>> {
         let output = match &vertex.op {
             Op::Source(source) => self.source(vertex, source, cancel).await?,
-            Op::Exec(exec) => self.command(vertex, exec, &inputs, cancel).await?,
+            Op::Exec(exec) => return self.command(vertex, exec, &inputs, cancel).await,
             Op::File(actions) => return self.file(vertex, actions, &inputs).await.map_err(failed),
             Op::Merge => merge(&inputs),
         };
