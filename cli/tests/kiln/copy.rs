@@ -446,7 +446,7 @@ fn a_file_that_never_stands_still_is_taken_as_it_was_read() {
 fn a_mounted_file_that_never_stands_still_is_seen_as_it_was_read() {
     let world = world(&[("log", ""), ("other", "")]);
     let run = "RUN --mount=target=/m --mount=type=cache,from=ctx,target=/c cat /m/log /m/other >/seen && ls /c/other";
-    world.write("Dockerfile", &format!("FROM scratch AS ctx\nCOPY other /\nFROM busybox\n{run}\n"));
+    world.write("Dockerfile", format!("FROM scratch AS ctx\nCOPY other /\nFROM busybox\n{run}\n"));
     while_files_change(&world, || {
         for _ in 0..5 {
             let ended = world.kiln(&["build", "--progress", "plain", "-t", "app", "-f", "Dockerfile", "ctx"]);

@@ -77,7 +77,8 @@ impl Scan {
 }
 
 fn list(seen: &[&Seen], mtime: Option<Mtime>) -> Result<Entries, ExecError> {
-    let mut builder = EntriesBuilder::new();
+    let path_bytes = seen.iter().map(|file| file.path.as_path().as_bytes().len()).sum();
+    let mut builder = EntriesBuilder::with_capacity(seen.len(), path_bytes);
     let links = Links::of(seen.iter().copied());
     for file in seen {
         let metadata = Metadata {

@@ -68,9 +68,19 @@ impl EntriesBuilder {
         Self::default()
     }
 
+    /// Starts without entries, with room for so many, and for so many bytes of paths.
+    pub fn with_capacity(entries: usize, path_bytes: usize) -> Self {
+        let (records, heap) = (Vec::with_capacity(entries), Vec::with_capacity(path_bytes));
+        Self { records, links: BTreeMap::new(), heap }
+    }
+
     /// Adds an entry. The directory that it is in, and the target of a hard link, may come later.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), EntriesError> {
         let Entry { path, kind, metadata } = entry;
+        if !self.is_beside_last(entry.path) {
+            let checked = EntryPath::parse(entry.path.as_bytes());
+            checked.map_err(|source| EntriesError::Path { path: entry.path.to_text(), source })?;
+        }
         check_values(entry)?;
         let none = ContentHash([0; 32]);
         let (tag, flags, number, content) = match *kind {
@@ -120,9 +130,22 @@ impl EntriesBuilder {
         Ok(())
     }
 
+    /// Tells whether a path is one that lies beside the one that came last, or in it: as entries mostly do, and then only its name has to be checked.
+    fn is_beside_last(&self, path: EntryPath<'_>) -> bool {
+        let Some(last) = self.records.len().checked_sub(1).map(|last| self.path(last)) else { return false };
+        let is_in = |parent: EntryPath<'_>| EntryPath::parse_child(path.as_bytes(), parent).is_some();
+        last.parent().is_some_and(is_in) || is_in(last)
+    }
+
     /// Sorts, groups and checks the entries.
     pub fn finish(mut self) -> Result<Entries, EntriesError> {
         let mut order: Vec<usize> = (0..self.records.len()).collect();
+        if self.links.is_empty() && order.is_sorted_by(|one, other| self.path(*one) < self.path(*other)) {
+            self.nest(&order)?;
+            // What the records name stands in their order already.
+            let heap = std::mem::take(&mut self.heap);
+            return write(self.records.iter().copied(), &heap);
+        }
         order.sort_by_key(|index| self.path(*index));
         for pair in order.windows(2) {
             if self.path(pair[0]) == self.path(pair[1]) {
@@ -209,8 +232,7 @@ impl EntriesBuilder {
 
     fn write(&self, order: &[usize], places: &[usize]) -> Result<Entries, EntriesError> {
         let mut heap = Vec::with_capacity(self.heap.len());
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + order.len() * RECORD_BYTES + self.heap.len());
-        bytes.resize(HEADER_BYTES, 0);
+        let mut records = Vec::with_capacity(order.len());
         for index in order {
             let mut record = self.records[*index];
             record.path = append(&mut heap, self.span(record.path))?;
@@ -219,18 +241,27 @@ impl EntriesBuilder {
             if record.tag == Tag::HardLink {
                 record.number = places[record.number as usize] as u64;
             }
-            record.encode(&mut bytes);
+            records.push(record);
         }
-        let count = u32::try_from(order.len()).map_err(|_| EntriesError::TooLarge)?;
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&count.to_le_bytes());
-        bytes[16..24].copy_from_slice(&(heap.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&heap);
-        let sum = checksum(&bytes);
-        bytes[CHECKSUM].copy_from_slice(&sum);
-        Ok(Entries::from_builder(bytes, order.len()))
+        write(records.into_iter(), &heap)
     }
+}
+
+/// Writes records that are sorted, and what they name in the order in which they name it.
+fn write(records: impl ExactSizeIterator<Item = Record>, heap: &[u8]) -> Result<Entries, EntriesError> {
+    let entries = records.len();
+    let count = u32::try_from(entries).map_err(|_| EntriesError::TooLarge)?;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + entries * RECORD_BYTES + heap.len());
+    bytes.resize(HEADER_BYTES, 0);
+    records.for_each(|record| record.encode(&mut bytes));
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&count.to_le_bytes());
+    bytes[16..24].copy_from_slice(&(heap.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(heap);
+    let sum = checksum(&bytes);
+    bytes[CHECKSUM].copy_from_slice(&sum);
+    Ok(Entries::from_builder(bytes, entries))
 }
 
 fn append(heap: &mut Vec<u8>, bytes: &[u8]) -> Result<Span, EntriesError> {
@@ -246,7 +277,6 @@ fn append(heap: &mut Vec<u8>, bytes: &[u8]) -> Result<Span, EntriesError> {
 
 fn check_values(entry: &Entry<'_>) -> Result<(), EntriesError> {
     let path = || entry.path.to_text();
-    EntryPath::parse(entry.path.as_bytes()).map_err(|source| EntriesError::Path { path: path(), source })?;
     let reason = match entry.kind {
         Kind::Symlink { target } if target.is_empty() || target.contains(&0) => "a symbolic link leads nowhere",
         Kind::CharDevice(device) | Kind::BlockDevice(device)

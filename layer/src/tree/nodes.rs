@@ -235,6 +235,12 @@ impl Nodes {
         self.by_path.iter().chain(self.tail.iter().map(|(path, node)| (path, node)))
     }
 
+    /// Returns how many there are, and how long their paths are together.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let path_bytes = self.iter().map(|(path, _)| path.as_path().as_bytes().len()).sum();
+        (self.by_path.len() + self.tail.len(), path_bytes)
+    }
+
     /// Hands everything out, sorted.
     pub(super) fn into_nodes(self) -> impl Iterator<Item = (EntryPathBuf, Node)> {
         self.by_path.into_iter().chain(self.tail)

@@ -220,7 +220,8 @@ impl TreeWriter {
                 (LostXattrs::default(), Some(packed.map_err(|source| TreeError::Root { source })?))
             }
         };
-        let mut builder = EntriesBuilder::new();
+        let (entries, path_bytes) = nodes.size();
+        let mut builder = EntriesBuilder::with_capacity(entries, path_bytes);
         // Each node is freed as soon as its entry is made.
         for (path, node) in nodes.into_nodes() {
             let kind = node.state.kind().expect("a slot borrows the writer, so none outlives it");
