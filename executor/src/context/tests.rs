@@ -175,6 +175,59 @@ fn a_directory_of_which_nothing_changed_is_what_a_closer_look_finds() {
     assert_ne!(linked.2, with_modes.2);
 }
 
+/// Changes something in a directory, by numbers that `next` gives below a limit.
+fn change(world: &World, next: &mut dyn FnMut(usize) -> usize) -> String {
+    let name = |next: &mut dyn FnMut(usize) -> usize| {
+        format!("{}{}", ["", "d/", "d/e/", "f/"][next(4)], ["a", "b", "c", "g.h", "i"][next(5)])
+    };
+    let (one, other) = (name(next), name(next));
+    let (path, target) = (world.path(&one), world.path(&other));
+    // What cannot be done is not done: a file is not there, or something else is.
+    let (what, _) = match next(9) {
+        0 => ("write", fs::write(&path, other.repeat(next(3)))),
+        1 => ("overwrite", File::options().write(true).open(&path).and_then(|file| file.write_all_at(b"x", 0))),
+        2 => ("remove", fs::remove_file(&path)),
+        3 => ("rename", fs::rename(&path, &target)),
+        4 => ("link", symlink(&other, &path)),
+        5 => ("hard link", fs::hard_link(&target, &path)),
+        6 => {
+            ("mode", fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode([0o600, 0o755][next(2)])))
+        }
+        7 => ("directory", fs::create_dir_all(&path)),
+        _ => ("time", File::open(&path).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))),
+    };
+    format!("{what} {one} {other}")
+}
+
+#[test]
+fn whatever_changes_a_build_that_remembers_sees_what_one_sees_that_does_not() {
+    let world = World::new(&[("a", "1"), ("b", "2"), ("d/a", "3"), ("d/e/b", "4"), ("f/c", "5")]);
+    let mut state = 1_u32;
+    // Numerical Recipes, 7.1.
+    let mut next = |limit: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as usize % limit
+    };
+    let mut changes = Vec::new();
+    for _ in 0..150 {
+        for _ in 0..=next(3) {
+            changes.push(change(&world, &mut next));
+        }
+        let ignore: &[&str] = [&[][..], &["d/a", "**/g.h"], &["d", "!d/e"]][next(3)];
+        let scan = |store: &Store| {
+            let patterns = ignore.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let context = Context::open(&world.path(""), &patterns, store.clone()).unwrap();
+            let scan = context.scan_at(Some(&everything()), later, &|| None).unwrap();
+            let digest = digest(&context, &scan);
+            context.remember().unwrap();
+            (digest, scan.fingerprint(), scan.len(), listing(&scan))
+        };
+        let fresh = tempfile::tempdir().unwrap();
+        let expected = scan(&Store::open(fresh.path()).unwrap());
+        assert_eq!(scan(&world.store), expected, "{ignore:?} {:?}", changes.last());
+    }
+}
+
 #[test]
 fn files_with_several_names_are_always_looked_at() {
     let world = World::new(&[("a/one", "1"), ("b/other", "2")]);
