@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Escape;
+use super::grammar::{Rule, try_token};
 use crate::expand::{Environment, Escapes, Problem, Quotes, Style, Unset, split};
 use crate::limits::EXPANSION_BYTES_MAX;
 use crate::source::Span;
@@ -68,35 +69,36 @@ pub(crate) fn parse_mark(word: &str) -> Result<Option<HeredocMark>, Problem> {
     if !word.contains("<<") {
         return Ok(None);
     }
-    let behind = word.trim_start_matches(|c: char| c.is_ascii_digit());
-    let Some(mark) = behind.strip_prefix("<<") else { return Ok(None) };
-    let (strip_tabs, mark) = mark.strip_prefix('-').map_or((false, mark), |mark| (true, mark));
-    let rest = mark.trim_start_matches([' ', '\t', '\r', '\n', '\u{c}']);
-    if rest.contains('<') {
-        return Ok(None);
+    match plain_mark(word) {
+        Some(mark) => Ok(Some(mark)),
+        None => mark_by_grammar(word),
     }
-    let name = match plain_name(rest) {
-        Some(name) => Some((name.to_owned(), true)),
-        None => unquoted(rest)?,
-    };
-    Ok(name.map(|(name, expand)| HeredocMark { name, expand, strip_tabs }))
 }
 
-/// Returns the name where it has nothing that could be taken away, as most have.
-fn plain_name(text: &str) -> Option<&str> {
-    let is_short = (1..=EXPANSION_BYTES_MAX).contains(&text.len());
-    let is_plain = is_short && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_plain.then_some(text)
+/// Reads a mark whose name has nothing that could be taken away, as most have; the grammar need not be asked. `None` where it must.
+fn plain_mark(word: &str) -> Option<HeredocMark> {
+    let mark = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+    let (strip_tabs, name) = mark.strip_prefix('-').map_or((false, mark), |name| (true, name));
+    let is_short = (1..=EXPANSION_BYTES_MAX).contains(&name.len());
+    let is_plain = is_short && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_plain.then(|| HeredocMark { name: name.to_owned(), expand: true, strip_tabs })
 }
 
-/// Returns the name that a text is without its quotes, and whether it has none; `Ok(None)` where the text is not one word.
-fn unquoted(text: &str) -> Result<Option<(String, bool)>, Problem> {
+fn mark_by_grammar(word: &str) -> Result<Option<HeredocMark>, Problem> {
+    let Some(mark) = try_token(Rule::heredoc, word) else { return Ok(None) };
+    let (mut strip_tabs, mut rest) = (false, "");
+    for part in mark.into_inner() {
+        match part.as_rule() {
+            Rule::heredoc_chomp => strip_tabs = true,
+            _ => rest = part.as_str(),
+        }
+    }
     let nothing = Environment::new();
-    let words = |quotes| split(text, style(quotes, Escapes::Remove), &nothing).map_err(|error| error.problem);
+    let words = |quotes| split(rest, style(quotes, Escapes::Remove), &nothing).map_err(|error| error.problem);
     let (plain, raw) = (words(Quotes::Remove)?, words(Quotes::Keep)?);
     let ([name], [raw]) = (plain.as_slice(), raw.as_slice()) else { return Ok(None) };
     let quotes = |text: &str| text.matches(['\'', '"']).count();
-    Ok(Some((name.clone(), quotes(name) == quotes(raw))))
+    Ok(Some(HeredocMark { name: name.clone(), expand: quotes(name) == quotes(raw), strip_tabs }))
 }
 
 #[cfg(test)]
@@ -154,9 +156,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_name_is_the_word_that_it_is_without_quotes(text in "[aE_7'\"\\\\ $-]{0,6}") {
-            if let Some(name) = plain_name(&text) {
-                prop_assert_eq!(unquoted(&text), Ok(Some((name.to_owned(), true))));
+        fn a_plain_mark_is_what_the_grammar_says_it_is(word in "[1<]{0,2}<<-?[aE_7'\"\\\\ $<-]{0,6}") {
+            if let Some(mark) = plain_mark(&word) {
+                prop_assert_eq!(mark_by_grammar(&word), Ok(Some(mark)));
             }
         }
     }
