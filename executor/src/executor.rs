@@ -9,7 +9,7 @@ use llb::{
     CacheMount, CopySelection, Exec, FileAction, Graph, Input, LocalSource, MountKind, Op, Selection, Source, Unpack,
     Vertex, VertexId,
 };
-use oci::{Digest, Hasher, Timestamp};
+use oci::{Digest, Hasher};
 use runtime::Launcher;
 use solver::{Execution, StepError};
 use store::{ImageRecord, Layer, Snapshot, StoreError};
@@ -195,7 +195,7 @@ impl<'a> Executor<'a> {
             let is_last = attempt == CONTEXT_ATTEMPTS_MAX;
             let changes = if is_last { Changes::Taken } else { Changes::Refused };
             let sources = self.copy_sources(vertex, inputs).await?;
-            let pin = |digest: Digest| pin_of(digest, changes);
+            let pin = |digest: Digest| changes.pin(digest);
             let pins = sources
                 .iter()
                 .filter_map(|(place, source)| Some((*place, pin(source.scan.as_ref()?.digest))))
@@ -393,7 +393,7 @@ impl<'a> Executor<'a> {
             }
             Some(Source::Local(local)) => {
                 let scan = self.scan(input.edge.vertex, local, input.selection.as_ref()).await?;
-                pins.insert(place, pin_of(scan.digest, changes));
+                pins.insert(place, changes.pin(scan.digest));
                 let layer = self.materialise(&scan, &path, changes).await?;
                 Ok(Bound::Snapshot { snapshot: Snapshot::new([layer]), subpath: path })
             }
@@ -432,23 +432,6 @@ impl<'a> Executor<'a> {
 struct Mounted {
     bound: Vec<(usize, Bound)>,
     seeds: Vec<(usize, Seed)>,
-}
-
-/// Returns the pin of what was taken of a local source whose files had this digest when they were looked at.
-fn pin_of(digest: Digest, changes: Changes) -> Digest {
-    if changes == Changes::Taken { unrepeatable(digest) } else { digest }
-}
-
-/// Returns a pin that no build will ever look up: of files that were taken while they changed, nobody can say what is in them but whoever reads the layer.
-fn unrepeatable(digest: Digest) -> Digest {
-    let now = Timestamp::now();
-    let mut hasher = Hasher::new();
-    hasher.field(b"kiln changing files 1");
-    hasher.field(digest.as_bytes());
-    hasher.field(&now.unix_seconds().to_le_bytes());
-    hasher.field(&now.subsec_nanoseconds().to_le_bytes());
-    hasher.field(&std::process::id().to_le_bytes());
-    hasher.finish()
 }
 
 /// Returns what was kept of the sources of actions while they were read, each once.

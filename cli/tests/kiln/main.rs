@@ -8,6 +8,7 @@ mod archives;
 mod build;
 mod build_errors;
 mod cache;
+mod changing;
 mod confinement;
 mod containers;
 mod copy;

@@ -6,7 +6,7 @@ mod owner;
 
 use layer::{EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
 use llb::{CopySelection, FileAction, InlineFile, MakeDir};
-use oci::Timestamp;
+use oci::{Digest, Hasher, Timestamp};
 
 use crate::ExecError;
 
@@ -33,6 +33,25 @@ pub(crate) enum Changes {
     Refused,
     /// What is read last is taken, and what is gone is left out: some files never stand still.
     Taken,
+}
+
+impl Changes {
+    /// Returns the pin of what was taken of a source whose files had this digest when they were looked at.
+    pub(crate) fn pin(self, digest: Digest) -> Digest {
+        if self == Self::Taken { unrepeatable(digest) } else { digest }
+    }
+}
+
+/// Returns a pin that no build will ever look up: of files that were taken while they changed, nobody can say what is in them but whoever reads the layer.
+fn unrepeatable(digest: Digest) -> Digest {
+    let now = Timestamp::now();
+    let mut hasher = Hasher::new();
+    hasher.field(b"kiln changing files 1");
+    hasher.field(digest.as_bytes());
+    hasher.field(&now.unix_seconds().to_le_bytes());
+    hasher.field(&now.subsec_nanoseconds().to_le_bytes());
+    hasher.field(&std::process::id().to_le_bytes());
+    hasher.finish()
 }
 
 /// Why actions could not be carried out.
