@@ -16,6 +16,11 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use args::Cli;
+use runtime::allocator::PlacingAllocator;
+
+/// Reading into long buffers takes up to 3.4 times as long where they begin at other places.
+#[global_allocator]
+static ALLOCATOR: PlacingAllocator = PlacingAllocator;
 
 /// The exit code of Docker's client for a command line that is wrong.
 const EXIT_USAGE: u8 = 125;

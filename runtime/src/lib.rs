@@ -9,6 +9,7 @@
 //! **Invariant:** the only home of unsafe code, but for the line in `store` that opens the database; and nothing here is ever mounted in the mount
 //! namespace of the caller.
 
+pub mod allocator;
 pub mod capabilities;
 pub mod cgroup;
 pub mod elf;

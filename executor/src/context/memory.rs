@@ -1,6 +1,6 @@
 //! What a build knows of a directory: what the builds before remembered, and what it read itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use layer::{ContentHash, EntryPathBuf, KindBuf, Mtime};
 use oci::Digest;
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rayon::slice::ParallelSliceMut;
 use store::{Store, StoreError};
 
@@ -127,12 +127,27 @@ impl Memory {
     /// Notes what a file was like when it was read.
     pub(super) fn keep(&mut self, file: &Seen, began: Mtime) {
         let Some(known) = Known::of(file) else { return };
+        self.note_settled(file, began);
+        self.fresh.files.insert(file.path.clone(), known);
+    }
+
+    /// Notes the same of many files, which costs least when they come sorted.
+    pub(super) fn keep_all(&mut self, files: &[&mut Seen], began: Mtime) {
+        let known = |file: &&mut Seen| Some((file.path.clone(), Known::of(file)?));
+        let mut known: BTreeMap<_, _> = files.par_iter().filter_map(known).collect::<Vec<_>>().into_iter().collect();
+        self.fresh.files.append(&mut known);
+        for file in files {
+            self.note_settled(file, began);
+        }
+    }
+
+    /// Notes whether a file may change without a trace.
+    fn note_settled(&mut self, file: &Seen, began: Mtime) {
         if file.stamp.is_settled(began) {
             self.racy.remove(&file.path);
         } else {
             self.racy.insert(file.path.clone());
         }
-        self.fresh.files.insert(file.path.clone(), known);
     }
 
     /// Notes that all there is was looked at: what was not seen is gone.

@@ -214,10 +214,8 @@ impl Context {
         unknown.par_iter_mut().try_for_each_init(reader, |reader, file| self.read(file, reader.as_mut()))?;
         further.par_iter_mut().try_for_each(|file| self.read(file, None))?;
         let kept = draft.zip(keeper.and_then(FileKeeper::finish));
-        let mut memory = self.memory();
-        for file in unknown.into_iter().chain(further) {
-            memory.keep(file, began);
-        }
+        unknown.append(&mut further);
+        self.memory().keep_all(&unknown, began);
         Ok(kept.map(|(draft, files)| Kept::new(files, draft)))
     }
 

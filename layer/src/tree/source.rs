@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 use crate::buffer::{self, BUFFER_BYTES};
 use crate::content::FileRange;
 use crate::entry::ContentHash;
-use crate::hash;
+use crate::hash::{self, AT_ONCE_BYTES};
 use crate::holes::{self, HOLE_BYTES, ZEROS};
 
 /// From which length on it pays to let the kernel copy or share blocks. For small files it is slower than reading and writing.
@@ -79,7 +80,7 @@ pub(crate) enum CopyError {
 pub(crate) fn write(target: Target<'_>, source: FileSource<'_>) -> Result<(u64, ContentHash), CopyError> {
     match source {
         FileSource::Bytes(bytes) => {
-            let mut sink = Sink::new(target);
+            let mut sink = Sink { target, hasher: &mut blake3::Hasher::new(), position: 0, written_to: 0 };
             sink.write(bytes)?;
             sink.finish()
         }
@@ -90,7 +91,7 @@ pub(crate) fn write(target: Target<'_>, source: FileSource<'_>) -> Result<(u64, 
 
 fn write_stream(target: Target<'_>, reader: &mut dyn Read) -> Result<(u64, ContentHash), CopyError> {
     buffer::with(BUFFER_BYTES, |buffer| {
-        let mut sink = Sink::new(target);
+        let mut sink = Sink { target, hasher: &mut blake3::Hasher::new(), position: 0, written_to: 0 };
         loop {
             let count = fill(reader, buffer).map_err(CopyError::Read)?;
             sink.write(&buffer[..count])?;
@@ -155,24 +156,35 @@ fn copy_through_memory(
     segments: Option<&[(u64, u64)]>,
 ) -> Result<(u64, ContentHash), CopyError> {
     let whole = [(0, range.size_bytes())];
-    let at_once = range.size_bytes().clamp(1, BUFFER_BYTES as u64) as usize;
-    buffer::with(at_once, |buffer| {
-        let mut sink = Sink::new(target);
-        for (start, end) in segments.unwrap_or(&whole) {
-            sink.skip_to(*start);
-            while sink.position < *end {
-                let wanted = (*end - sink.position).min(buffer.len() as u64) as usize;
-                let count = range.read_at(sink.position, &mut buffer[..wanted]).map_err(CopyError::Read)?;
-                sink.write(&buffer[..count])?;
-                if count < wanted {
-                    let (expected_bytes, actual_bytes) = (range.size_bytes(), sink.position);
-                    return Err(CopyError::Short { expected_bytes, actual_bytes });
+    let segments = segments.unwrap_or(&whole);
+    let written_to = AtomicU64::new(0);
+    let content = hash::in_pieces(range.size_bytes(), &|hasher, start, end| {
+        let at_once = (end - start).clamp(1, AT_ONCE_BYTES as u64) as usize;
+        let first = segments.partition_point(|(_, segment_end)| *segment_end <= start);
+        buffer::with(at_once, |buffer| {
+            let mut sink = Sink { target, hasher, position: start, written_to: 0 };
+            for (from, to) in segments[first..].iter().take_while(|(from, _)| *from < end) {
+                sink.skip_to(*from);
+                let to = end.min(*to);
+                while sink.position < to {
+                    let wanted = (to - sink.position).min(at_once as u64) as usize;
+                    let count = range.read_at(sink.position, &mut buffer[..wanted]).map_err(CopyError::Read)?;
+                    sink.write(&buffer[..count])?;
+                    if count < wanted {
+                        let (expected_bytes, actual_bytes) = (range.size_bytes(), sink.position);
+                        return Err(CopyError::Short { expected_bytes, actual_bytes });
+                    }
                 }
             }
-        }
-        sink.skip_to(range.size_bytes());
-        sink.finish()
-    })
+            sink.skip_to(end);
+            written_to.fetch_max(sink.written_to, Ordering::Relaxed);
+            Ok(())
+        })
+    })?;
+    if written_to.into_inner() < range.size_bytes() {
+        target.set_size(range.size_bytes())?;
+    }
+    Ok((range.size_bytes(), content))
 }
 
 /// Lets the kernel copy, or share the blocks; returns whether it could. Nothing was written if it could not.
@@ -225,22 +237,18 @@ fn data_segments(range: &FileRange) -> Option<Vec<(u64, u64)>> {
     Some(segments)
 }
 
-/// A file that is written from its start to its end, with holes where there are only zeros. Positions count from its start.
+/// Bytes that are written one after another, with holes where there are only zeros. Positions count from the start of the target.
 struct Sink<'a> {
     target: Target<'a>,
-    hasher: blake3::Hasher,
+    hasher: &'a mut blake3::Hasher,
     position: u64,
-    /// How far the file reaches already.
+    /// How far the file reaches by what was written.
     written_to: u64,
 }
 
-impl<'a> Sink<'a> {
-    fn new(target: Target<'a>) -> Self {
-        Self { target, hasher: blake3::Hasher::new(), position: 0, written_to: 0 }
-    }
-
+impl Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), CopyError> {
-        hash::update(&mut self.hasher, bytes);
+        hash::update(self.hasher, bytes);
         let written_to = holes::write_at(self.target.file, bytes, self.target.start + self.position);
         if let Some(written_to) = written_to.map_err(CopyError::Write)? {
             self.written_to = written_to - self.target.start;
@@ -262,6 +270,6 @@ impl<'a> Sink<'a> {
         if self.written_to < self.position {
             self.target.set_size(self.position)?;
         }
-        Ok((self.position, hash::finish(&self.hasher)))
+        Ok((self.position, hash::finish(self.hasher)))
     }
 }

@@ -1,7 +1,12 @@
-//! Content digests of layers: pinned, and what they see and do not see.
+//! Content digests of layers: pinned, and what they see and do not see. Hashes of files.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use expect_test::expect;
 use layer::digest::of_layer;
+use layer::hash::hash_range;
+use layer::{ContentHash, FileRange};
 use oci::Digest;
 
 use crate::world::layer;
@@ -78,4 +83,27 @@ fn everything_else_counts() {
 fn the_order_of_writing_does_not_count() {
     assert_eq!(digest("f /a x\nf /b y\nh /c = /b"), digest("f /b y\nf /c y\nh /c = /b\nf /a x"));
     assert_eq!(digest("f /z y\nh /a = /z"), digest("f /a y\nh /z = /a"));
+}
+
+#[test]
+fn long_files_have_the_hash_of_their_bytes_whoever_hashes_which_piece() {
+    const PIECE: usize = 1 << 20;
+    let bytes: Vec<u8> = (0..5 * PIECE + 3000).map(|at| (at % 251 + at / PIECE) as u8).collect();
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    file.write_all_at(&bytes, 0).unwrap();
+    let lengths = (0..=5).flat_map(|pieces| [0, 1, 1023, 1025, 3000].map(|more| pieces * PIECE + more));
+    for length in lengths {
+        for start in [0, 4096.min(bytes.len() - length)] {
+            let range = FileRange::new(Arc::clone(&file), start as u64, length as u64);
+            let expected = (length as u64, ContentHash(*blake3::hash(&bytes[start..start + length]).as_bytes()));
+            assert_eq!(hash_range(&range).unwrap(), expected, "{length} bytes from {start}");
+        }
+    }
+    // Shorter than was said.
+    for length in [4 * PIECE + 1, 3 * PIECE, PIECE, 4000, 0] {
+        file.set_len(length as u64).unwrap();
+        let range = FileRange::new(Arc::clone(&file), 0, bytes.len() as u64);
+        let expected = (length as u64, ContentHash(*blake3::hash(&bytes[..length]).as_bytes()));
+        assert_eq!(hash_range(&range).unwrap(), expected, "{length} bytes are left");
+    }
 }

@@ -318,6 +318,10 @@ fn large_files_are_copied_whole_whichever_way() {
         assert_eq!((written.size_bytes, written.content), (size_bytes, content));
         assert!(fs::read(directory.path().join("x")).unwrap() == piece);
     }
+    let longer = FileRange::new(File::open(directory.path().join("x")).unwrap(), 0, size_bytes + 3_000_000);
+    let source = FileSource::Range { range: &longer, content: None };
+    let refused = writer.make_file(path("y").as_path(), &FILE, source).unwrap_err();
+    assert_eq!(refused.to_string(), "`/y` changed while it was copied: expected 11500000 bytes, got 8500000");
 }
 
 #[test]
