@@ -129,6 +129,26 @@ fn a_bundle_may_go_to_standard_output_and_come_from_standard_input() {
     assert!(tar_names(&world, "files.tar").contains(&"d/f".to_owned()));
 }
 
+/// In a file, a layer is written before its header; on standard output it cannot be. A layer that is there twice is written once.
+#[test]
+fn a_bundle_has_the_same_bytes_in_a_file_and_on_standard_output() {
+    let world = World::new();
+    world.write("ctx/twice", "text\n".repeat(100_000));
+    world.write("ctx/once", "once");
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY twice /\nCOPY once /\nCOPY twice /\n");
+    for how in ["gzip", "zstd", "uncompressed", "gzip,rewrite-timestamp=true"] {
+        let build = |destination: &str| {
+            let output = format!("type=oci,dest={destination},compression={how}");
+            world.command(&["build", "-q", "--build-arg", "SOURCE_DATE_EPOCH=1", "-o", &output, "ctx"]).output().unwrap()
+        };
+        let (filed, streamed) = (build("file.tar"), build("-"));
+        assert!(filed.status.success(), "{how}: {}", String::from_utf8_lossy(&filed.stderr));
+        assert!(fs::read(world.path("file.tar")).unwrap() == streamed.stdout, "{how}");
+        let names = tar_names(&world, "file.tar");
+        assert_eq!(names.iter().filter(|name| name.starts_with("blobs/sha256/")).count(), 5, "{how}: {names:?}");
+    }
+}
+
 #[test]
 fn a_damaged_bundle_is_refused() {
     let world = World::empty();

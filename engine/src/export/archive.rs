@@ -1,10 +1,11 @@
 //! Where the files of an export are put: a directory, or a tar in a file or on standard output.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use layer::tar::{TarOptions, Writer};
+use layer::tar::{BLOCK_BYTES, TarOptions, Writer, header_of};
 use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
 
 use super::draft::FileDraft;
@@ -34,6 +35,61 @@ pub(crate) enum Sink {
         /// The file, which is put in its place at the end; `None` of standard output, a device or a pipe.
         draft: Option<FileDraft>,
     },
+}
+
+/// Room at the end of a tar for a file that is written before it is known what it is: its header follows when it is.
+pub(crate) struct Room<'a> {
+    draft: &'a FileDraft,
+    /// Where the header is to be.
+    start: u64,
+}
+
+impl Room<'_> {
+    /// Up to this length a file can be written so: the header of a longer one may have another length (POSIX, ustar: the length has eleven octal digits).
+    pub(crate) const BYTES_MAX: u64 = 4 << 30;
+
+    /// Returns what writes to where the content goes.
+    pub(crate) fn begin(&self) -> Result<File, Error> {
+        let mut file = self.draft.writer()?;
+        let content = self.start + BLOCK_BYTES as u64;
+        file.seek(SeekFrom::Start(content)).map_err(Error::file("write", self.draft.target()))?;
+        Ok(file)
+    }
+
+    /// Makes what was written a file of the tar.
+    pub(crate) fn keep(self, path: &str, size_bytes: u64) -> Result<(), Error> {
+        let clean = clean(path)?;
+        let header = header_of(&blob(&clean, size_bytes), TarOptions::FILE_SYSTEM);
+        let header = header.map_err(|error| Error::Bug(error.to_string()))?;
+        if header.len() != BLOCK_BYTES {
+            return Err(Error::Bug(format!("the header of `{path}` has {} bytes", header.len())));
+        }
+        let end = self.start + BLOCK_BYTES as u64 + size_bytes;
+        let failed = Error::file("write", self.draft.target());
+        let file = self.draft.writer()?;
+        store::fault::point("export.write").and_then(|()| file.write_all_at(&header, self.start)).map_err(failed)?;
+        self.end_at(end.next_multiple_of(BLOCK_BYTES as u64))
+    }
+
+    /// Takes away what was written.
+    pub(crate) fn discard(self) -> Result<(), Error> {
+        self.end_at(self.start)
+    }
+
+    fn end_at(&self, end: u64) -> Result<(), Error> {
+        let mut file = self.draft.writer()?;
+        let ended = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
+        ended.map(drop).map_err(Error::file("write", self.draft.target()))
+    }
+}
+
+fn clean(path: &str) -> Result<EntryPathBuf, Error> {
+    EntryPathBuf::clean(path.as_bytes()).map_err(|error| Error::Bug(error.to_string()))
+}
+
+fn blob(path: &EntryPathBuf, size_bytes: u64) -> Entry<'_> {
+    let kind = Kind::File { size_bytes, content: ContentHash([0; 32]) };
+    Entry { path: path.as_path(), kind, metadata: Metadata { mode: 0o644, ..Metadata::default() } }
 }
 
 impl Sink {
@@ -79,11 +135,20 @@ impl Sink {
                 fs::create_dir_all(&path).map_err(Error::file("create", &path))
             }
             Self::Tar { writer, .. } => {
-                let path = EntryPathBuf::clean(path.as_bytes());
-                let path = path.map_err(|error| Error::Bug(error.to_string()))?;
-                append(writer, path, Kind::Directory { opaque: false }, 0o755, &mut io::empty())
+                let (path, kind) = (clean(path)?, Kind::Directory { opaque: false });
+                let metadata = Metadata { mode: 0o755, ..Metadata::default() };
+                append(writer, &Entry { path: path.as_path(), kind, metadata }, &mut io::empty())
             }
         }
+    }
+
+    /// Returns room for a file that is not known yet; `None` where files have to be.
+    pub(crate) fn room(&mut self) -> Result<Option<Room<'_>>, Error> {
+        let Self::Tar { writer, draft: Some(draft) } = self else { return Ok(None) };
+        let failed = |source| Error::file::<io::Error>("write", draft.target())(source);
+        writer.flush().map_err(|error| failed(io::Error::other(error)))?;
+        let start = draft.writer()?.stream_position().map_err(failed)?;
+        Ok(Some(Room { draft, start }))
     }
 
     /// Writes a file of `size_bytes`.
@@ -96,12 +161,7 @@ impl Sink {
                 io::copy(content, &mut draft.writer()?).map_err(Error::file("write", &path))?;
                 draft.commit()
             }
-            Self::Tar { writer, .. } => {
-                let path = EntryPathBuf::clean(path.as_bytes());
-                let path = path.map_err(|error| Error::Bug(error.to_string()))?;
-                let kind = Kind::File { size_bytes, content: ContentHash([0; 32]) };
-                append(writer, path, kind, 0o644, content)
-            }
+            Self::Tar { writer, .. } => append(writer, &blob(&clean(path)?, size_bytes), content),
         }
     }
 
@@ -127,19 +187,11 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Option<FileDraft>), Error>
     Ok((draft.writer()?, Some(draft)))
 }
 
-fn append(
-    writer: &mut Writer<Box<dyn Write + Send>>,
-    path: EntryPathBuf,
-    kind: Kind<'_>,
-    mode: u16,
-    content: &mut dyn Read,
-) -> Result<(), Error> {
-    let metadata = Metadata { mode, ..Metadata::default() };
-    let entry = Entry { path: path.as_path(), kind, metadata };
-    let appended = writer.append(&entry, content);
+fn append(writer: &mut Writer<Box<dyn Write + Send>>, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), Error> {
+    let appended = writer.append(entry, content);
     appended.map_err(|source| Error::File {
         action: "write",
-        path: PathBuf::from(path.to_string()),
+        path: PathBuf::from(entry.path.to_string()),
         source: io::Error::other(source),
     })
 }

@@ -11,6 +11,7 @@ use layer::tar::{TarOptions, export_layer};
 use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
 use store::{LayerId, LayerOrigin, LayerRecord, Store, StoreError};
 
+use super::archive::Room;
 use super::output::OutputParseError;
 use super::stream::TarStream;
 use crate::Error;
@@ -114,31 +115,39 @@ enum Content {
     File(File),
     /// They are made while they are read.
     Tar(Box<TarStream>),
+    /// They were written where they go.
+    InPlace,
 }
 
 impl LayerBlob {
+    /// Tells whether its bytes were written into the room that was given for them.
+    pub(crate) fn is_in_place(&self) -> bool {
+        matches!(self.content, Content::InPlace)
+    }
+
     /// Returns what became of writing its bytes: what went wrong with making them comes first.
     pub(crate) fn finish(self, written: Result<(), Error>) -> Result<(), Error> {
         match self.content {
-            Content::File(_) => written,
+            Content::File(_) | Content::InPlace => written,
             Content::Tar(tar) => tar.finish(written),
         }
     }
 }
 
-/// Returns a layer as a blob; what has to be written for it goes away with the last who has it open.
+/// Returns a layer as a blob. What has to be written for it is written into the room, if there is one that suffices; else it goes away with the last who has it open.
 ///
 /// A layer that came from elsewhere keeps its blob, unless its compression is forced to be another one: its tar cannot be made again to the byte, but its blob
 /// can be decompressed.
 pub(crate) fn layer_blob(
     store: &Store,
     record: &LayerRecord,
-    compression: Compression,
-    force: bool,
+    (compression, force): (Compression, bool),
+    room: Option<&Room<'_>>,
 ) -> Result<LayerBlob, Error> {
     let Some(LayerOrigin { blob, .. }) = &record.origin else {
         let opened = store.layer(record.clone())?.open()?;
         let (id, diff_id) = (record.id, record.diff_id);
+        let room = room.filter(|_| fits(&opened));
         let write = move |out: &mut dyn Write| {
             let exported = export_layer(&opened, TarOptions::LAYER, out);
             let actual = exported.map_err(|source| Error::Export { id, source })?.digest;
@@ -155,7 +164,7 @@ pub(crate) fn layer_blob(
                 is_known: true,
             });
         }
-        let blob = write_blob(store, compression, write)?;
+        let blob = write_blob(store, compression, room, write)?;
         if let Some(diff_id) = &diff_id {
             store.put_compressed(&compression.key(diff_id), &blob.descriptor)?;
         }
@@ -169,7 +178,8 @@ pub(crate) fn layer_blob(
         descriptor.urls.clone_from(&blob.urls);
         return Ok(LayerBlob { descriptor, content: Content::File(file), is_known: false });
     }
-    write_blob(store, compression, |out| {
+    let room = room.filter(|_| record.tar_bytes.is_some_and(|bytes| bytes <= Room::BYTES_MAX));
+    write_blob(store, compression, room, |out| {
         let failed =
             |source| Error::File { action: "decompress", path: PathBuf::from(blob.digest.to_string()), source };
         let mut out = Digesting { out, hasher: Hasher::new(), size_bytes: 0 };
@@ -233,13 +243,15 @@ pub(crate) fn rewritten_blob(
     record: &LayerRecord,
     compression: Compression,
     latest: Timestamp,
+    room: Option<&Room<'_>>,
 ) -> Result<(LayerBlob, Digest), Error> {
     let opened = store.layer(record.clone())?.open()?;
     let options = TarOptions { mtime_seconds_max: Some(latest.unix_seconds()), ..TarOptions::LAYER };
     let (id, mut diff_id) = (record.id, record.content);
     // Its tar has a new digest, which tells nothing of what is in it.
     audit(&opened).map_err(|source| StoreError::LayerDamaged { id, source })?;
-    let blob = write_blob(store, compression, |out| {
+    let room = room.filter(|_| fits(&opened));
+    let blob = write_blob(store, compression, room, |out| {
         let exported = export_layer(&opened, options, out).map_err(|source| Error::Export { id, source })?;
         diff_id = exported.digest;
         Ok(())
@@ -256,14 +268,20 @@ fn oci_media_type(media_type: &str) -> &str {
     }
 }
 
+/// Tells whether the tar of a layer, however little it shrinks, fits into the room of a file that is not known yet.
+fn fits(layer: &layer::Layer) -> bool {
+    layer.entries.size_bytes() <= Room::BYTES_MAX
+}
+
 fn write_blob(
     store: &Store,
     compression: Compression,
+    room: Option<&Room<'_>>,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<LayerBlob, Error> {
     let failed = |source| Error::file::<io::Error>("write", store.root())(source);
     let mut out = Digesting {
-        out: BufWriter::with_capacity(BUFFER_BYTES, store.temporary_file()?),
+        out: BufWriter::with_capacity(BUFFER_BYTES, room.map_or_else(|| Ok(store.temporary_file()?), Room::begin)?),
         hasher: Hasher::new(),
         size_bytes: 0,
     };
@@ -276,9 +294,14 @@ fn write_blob(
     }
     let Digesting { out, hasher, size_bytes } = out;
     let mut file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.rewind().map_err(failed)?;
+    let content = if room.is_some() {
+        Content::InPlace
+    } else {
+        file.rewind().map_err(failed)?;
+        Content::File(file)
+    };
     let descriptor = Descriptor::new(compression.media_type(), hasher.finish(), size_bytes);
-    Ok(LayerBlob { descriptor, content: Content::File(file), is_known: true })
+    Ok(LayerBlob { descriptor, content, is_known: true })
 }
 
 /// A stream that is hashed and counted on its way.
@@ -336,6 +359,7 @@ impl Read for LayerBlob {
         match &mut self.content {
             Content::File(file) => file.read(buffer),
             Content::Tar(tar) => tar.read(buffer),
+            Content::InPlace => Ok(0),
         }
     }
 }

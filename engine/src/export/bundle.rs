@@ -175,17 +175,28 @@ impl<'a> BundleWriter<'a> {
                 layers.push(known);
                 continue;
             }
+            let room = self.sink.room()?;
             let (mut blob, diff_id) = match self.latest.filter(|_| record.origin.is_none()) {
-                Some(latest) => rewritten_blob(self.store, record, self.compression, latest)?,
-                None => (layer_blob(self.store, record, self.compression, self.force)?, layer.diff_id),
+                Some(latest) => rewritten_blob(self.store, record, self.compression, latest, room.as_ref())?,
+                None => {
+                    let how = (self.compression, self.force);
+                    (layer_blob(self.store, record, how, room.as_ref())?, layer.diff_id)
+                }
             };
             diff_ids.push(diff_id);
             let mut descriptor = blob.descriptor.clone();
-            let written = match blob.is_known {
-                true => self.blob(&descriptor, &mut blob),
-                false => self.blob(&descriptor, &mut Checked::new(&mut blob, &descriptor)),
-            };
-            blob.finish(written)?;
+            if let Some(room) = room.filter(|_| blob.is_in_place()) {
+                match self.written.insert(descriptor.digest) {
+                    true => room.keep(&blob_path(&descriptor), descriptor.size_bytes)?,
+                    false => room.discard()?,
+                }
+            } else {
+                let written = match blob.is_known {
+                    true => self.blob(&descriptor, &mut blob),
+                    false => self.blob(&descriptor, &mut Checked::new(&mut blob, &descriptor)),
+                };
+                blob.finish(written)?;
+            }
             if let Some(latest) = self.latest.filter(|_| record.origin.is_none()) {
                 descriptor.annotations.insert(ANNOTATION_REWRITTEN.to_owned(), latest.unix_seconds().to_string());
             }
@@ -201,7 +212,6 @@ impl<'a> BundleWriter<'a> {
         };
         let config = Descriptor::of(media_type::OCI_CONFIG, text.as_bytes());
         self.blob(&config, &mut text.as_bytes())?;
-        let blob_path = |descriptor: &Descriptor| format!("blobs/sha256/{}", descriptor.digest.hex());
         let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
         self.docker.push(DockerManifest {
             config: blob_path(&config),
@@ -230,9 +240,7 @@ impl<'a> BundleWriter<'a> {
         if self.latest.is_some() {
             return Ok(None);
         }
-        let is_there = |blob: &Descriptor| {
-            self.elsewhere.contains(&blob.digest) || self.sink.has(&format!("blobs/sha256/{}", blob.digest.hex()))
-        };
+        let is_there = |blob: &Descriptor| self.elsewhere.contains(&blob.digest) || self.sink.has(&blob_path(blob));
         Ok(known_blob(self.store, record, self.compression)?.filter(is_there))
     }
 
@@ -258,7 +266,7 @@ impl<'a> BundleWriter<'a> {
     }
 
     fn blob(&mut self, descriptor: &Descriptor, content: &mut dyn std::io::Read) -> Result<(), Error> {
-        let path = format!("blobs/sha256/{}", descriptor.digest.hex());
+        let path = blob_path(descriptor);
         if !self.written.insert(descriptor.digest) || self.sink.has(&path) {
             return Ok(());
         }
@@ -290,6 +298,11 @@ impl<'a> BundleWriter<'a> {
         }
         self.sink.file("oci-layout", LAYOUT_VERSION.len() as u64, &mut LAYOUT_VERSION.as_bytes())
     }
+}
+
+/// Returns where a blob is in a layout.
+fn blob_path(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
 }
 
 /// Returns the manifest that an image was pulled with, if it still says what is exported: then the digest stays what it was at the registry.

@@ -17,7 +17,7 @@ pub use error::TarError;
 pub use export::{ExportError, Exported, digest_layer, export_layer, export_stack, export_stacks};
 pub use member::{Limits, Member, MemberKind};
 pub use read::{EXTENSION_BYTES_MAX, MemberContent, Reader, is_archive};
-pub use write::{Meaning, TarOptions, TarWriteError, Writer};
+pub use write::{Meaning, TarOptions, TarWriteError, Writer, header_of};
 
 /// What the name of a file begins with that stands for a deletion.
 pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
@@ -26,4 +26,4 @@ pub const WHITEOUT_PREFIX: &[u8] = b".wh.";
 pub const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 
 /// The unit that everything in a tar is padded to.
-const BLOCK_BYTES: usize = 512;
+pub const BLOCK_BYTES: usize = 512;

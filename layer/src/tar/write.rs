@@ -139,6 +139,11 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Hands everything so far to what it is written to.
+    pub fn flush(&mut self) -> Result<(), TarWriteError> {
+        self.out.flush().map_err(|source| TarWriteError::Output { source })
+    }
+
     /// Ends the archive and returns what it was written to.
     pub fn finish(mut self) -> Result<W, TarWriteError> {
         self.write(&[0; 2 * BLOCK_BYTES])?;
@@ -219,6 +224,13 @@ impl<W: Write> Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), TarWriteError> {
         self.out.write_all(bytes).map_err(|source| TarWriteError::Output { source })
     }
+}
+
+/// Returns what stands before the content of a file, for whoever writes that first.
+pub fn header_of(entry: &Entry<'_>, options: TarOptions) -> Result<Vec<u8>, TarWriteError> {
+    let mut writer = Writer::new(Vec::new(), options);
+    writer.append_header(entry)?;
+    Ok(writer.out)
 }
 
 /// Tells whether whoever unpacks the archive makes this entry anyway, but for its time.
