@@ -139,7 +139,10 @@ fn a_bundle_has_the_same_bytes_in_a_file_and_on_standard_output() {
     for how in ["gzip", "zstd", "uncompressed", "gzip,rewrite-timestamp=true"] {
         let build = |destination: &str| {
             let output = format!("type=oci,dest={destination},compression={how}");
-            world.command(&["build", "-q", "--build-arg", "SOURCE_DATE_EPOCH=1", "-o", &output, "ctx"]).output().unwrap()
+            world
+                .command(&["build", "-q", "--build-arg", "SOURCE_DATE_EPOCH=1", "-o", &output, "ctx"])
+                .output()
+                .unwrap()
         };
         let (filed, streamed) = (build("file.tar"), build("-"));
         assert!(filed.status.success(), "{how}: {}", String::from_utf8_lossy(&filed.stderr));

@@ -1,40 +1,51 @@
-//! From a layer, or from a whole stack, to a tar: small files are read ahead on all cores, what is written is hashed on the way. Files that lie beside each other in a
-//! pack are read at once.
+//! From a layer, or from a whole stack, to a tar: all cores make pieces of it, one thread hashes them and hands them on. Files that lie beside each other in a pack are read at once.
 //!
-//! Memory is bounded, whatever the number and size of the files: one round of small files (8 MiB, and as much again of what lies between them in packs) is written while the
-//! next is read, and a third may wait in between.
+//! Memory is bounded, whatever the number and size of the files: one round of pieces, 8 MiB of files with their headers, is handed on while the next is made, and a third may wait in
+//! between; each thread has 1 MiB more that it reads into.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oci::{Digest, Hasher};
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
+use super::BLOCK_BYTES;
 use super::write::{TarOptions, TarWriteError, Writer};
+use crate::buffer;
 use crate::content::{ContentError, FileRange, Layer};
 use crate::entry::{Entry, Kind};
 use crate::path::{EntryPath, EntryPathBuf};
 use crate::stack::{Links, Placed, Stack};
 
-/// Files up to this length are read ahead; longer ones are read while they are written.
+/// Files up to this length are put together into pieces; longer ones are cut.
 const SMALL_BYTES_MAX: u64 = 256 << 10;
+
+/// How many bytes of small files a piece has, and how many entries.
+const PIECE_BYTES_MAX: u64 = 512 << 10;
+const PIECE_ENTRIES_MAX: usize = 128;
+
+/// How long the pieces of a long file are.
+const PART_BYTES: u64 = 1 << 20;
+
+/// How many bytes of files all cores make pieces of at once.
+const ROUND_BYTES_MAX: u64 = 8 << 20;
+/// How many pieces they make at once, whatever is in them.
+const ROUND_PIECES_MAX: usize = 64;
 
 /// How many bytes the caller's stream gets at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// How many bytes of files are read ahead at once.
-const ROUND_BYTES_MAX: u64 = 8 << 20;
-
-/// How many entries are read ahead at once.
-const ROUND_ENTRIES_MAX: usize = 2048;
-
-/// How many bytes are read at once of files that lie beside each other, and how far apart they are at most: to read a little that nobody needs costs less than another call.
-const JOINED_BYTES_MAX: u64 = 1 << 20;
+/// How far apart files are at most that are read at once: to read a little that nobody needs costs less than another call.
 const JOINED_GAP_BYTES_MAX: u64 = 4 << 10;
 
-/// With fewer entries than this, threads cost more than they gain.
+/// Into how many bytes the files of a piece are read, with what is between them.
+const READ_BYTES_MAX: usize = PIECE_BYTES_MAX as usize + PIECE_ENTRIES_MAX * JOINED_GAP_BYTES_MAX as usize;
+
+/// With fewer entries, and fewer bytes, than this, threads cost more than they gain.
 const PARALLEL_ENTRIES_MIN: usize = 64;
+const PARALLEL_BYTES_MIN: u64 = 4 << 20;
 
 /// A tar that was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +69,12 @@ pub enum ExportError {
 
 /// Writes a layer as a tar. The caller's stream gets large pieces.
 pub fn export_layer(layer: &Layer, options: TarOptions, out: impl Write) -> Result<Exported, ExportError> {
-    export(items(layer), layer.entries.count(), options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
+    export(items(layer), is_little([layer]), options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
 /// Returns the digest that the tar of a layer has, without writing it anywhere. Once `is_wanted` says no, it ends with an error.
 pub fn digest_layer(layer: &Layer, is_wanted: impl Fn() -> bool) -> Result<Exported, ExportError> {
-    export(items(layer), layer.entries.count(), TarOptions::LAYER, Nowhere(is_wanted))
+    export(items(layer), is_little([layer]), TarOptions::LAYER, Nowhere(is_wanted))
 }
 
 fn items(layer: &Layer) -> impl Iterator<Item = Item<'_>> {
@@ -93,8 +104,7 @@ pub fn export_stack(
         let content = is_file.then(|| (&stack.layers()[file.layer], file.index));
         Item { path: None, entry: Entry { path, ..file.entry }, link, file: content }
     });
-    let count = stack.layers().iter().map(|layer| layer.entries.count()).sum();
-    export(items, count, options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
+    export(items, is_little(stack.layers()), options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
 /// Writes several stacks into one tar, each beneath a directory of its own, which has the attributes of the stack's root.
@@ -115,8 +125,8 @@ pub fn export_stacks(
             Item { path: Some(directory.as_path().join(found.entry.path)), entry: file.entry, link, file: content }
         })
     });
-    let count = stacks.iter().flat_map(|(_, stack)| stack.layers()).map(|layer| layer.entries.count()).sum();
-    export(items, count, options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
+    let is_little = is_little(stacks.iter().flat_map(|(_, stack)| stack.layers()));
+    export(items, is_little, options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
 /// An entry that is to be written.
@@ -130,183 +140,242 @@ struct Item<'a> {
     file: Option<(&'a Layer, usize)>,
 }
 
-/// An item and, for a small file, its bytes.
-struct Loaded<'a> {
-    item: Item<'a>,
-    bytes: Option<Part>,
+/// What a piece of a tar is made of.
+enum Work<'a> {
+    /// Entries, one after the other, whose files are small.
+    Entries(Vec<Item<'a>>),
+    /// Bytes of a long file: with its header if they are the first, with what fills up its last block if they are the last.
+    Part(Arc<Item<'a>>, Range<u64>),
 }
 
-/// A piece of bytes that others may have pieces of too.
-struct Part {
-    bytes: Arc<Vec<u8>>,
-    start: usize,
-    length: usize,
-}
+type Piece = Result<Vec<u8>, ExportError>;
 
-impl Part {
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.length]
+impl Item<'_> {
+    fn entry(&self) -> Entry<'_> {
+        let mut entry = self.entry;
+        if let Some(path) = &self.path {
+            entry.path = path.as_path();
+        }
+        if let Some(link) = &self.link {
+            entry.kind = Kind::HardLink { target: link.as_path() };
+        }
+        entry
+    }
+
+    /// Returns how many bytes of a file belong to the item.
+    fn file_bytes(&self) -> u64 {
+        match self.entry.kind {
+            Kind::File { size_bytes, .. } if self.file.is_some() => size_bytes,
+            _ => 0,
+        }
+    }
+
+    fn open(&self) -> Result<Option<FileRange>, ContentError> {
+        self.file.map(|(layer, index)| layer.open(index)).transpose()
     }
 }
 
-type Round<'a> = Vec<Result<Loaded<'a>, ContentError>>;
+/// Tells whether layers have so little in them that one thread does it all.
+fn is_little<'a>(layers: impl IntoIterator<Item = &'a Layer>) -> bool {
+    let (mut entries, mut bytes) = (0, 0);
+    layers.into_iter().all(|layer| {
+        entries += layer.entries.count();
+        entries < PARALLEL_ENTRIES_MIN && {
+            bytes += layer.entries.size_bytes();
+            bytes < PARALLEL_BYTES_MIN
+        }
+    })
+}
 
 fn export<'a>(
     items: impl Iterator<Item = Item<'a>> + Send,
-    count: usize,
+    is_little: bool,
     options: TarOptions,
     out: impl Write,
 ) -> Result<Exported, ExportError> {
     let mut writer = Writer::new(Hashed { out, hasher: Hasher::new(), size_bytes: 0 }, options);
-    if count < PARALLEL_ENTRIES_MIN {
-        for item in items {
-            write(&mut writer, load_one(item)?)?;
-        }
+    if is_little {
+        each_work(items, |work| writer.write_encoded(&make(&work, options, Vec::new())?).map_err(ExportError::from))?;
     } else {
-        export_ahead(items, &mut writer)?;
+        export_ahead(items, options, &mut writer)?;
     }
     let out = writer.finish()?;
     Ok(Exported { digest: out.hasher.finish(), size_bytes: out.size_bytes })
 }
 
-/// Writes on this thread what another one reads ahead. Only that one uses the thread pool, so a slow stream never blocks the pool.
+/// Cuts items into what pieces are made of, in their order.
+fn each_work<'a, E>(
+    items: impl Iterator<Item = Item<'a>>,
+    mut take: impl FnMut(Work<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut gathered, mut gathered_bytes) = (Vec::new(), 0);
+    for item in items {
+        let bytes = item.file_bytes();
+        let is_long = bytes > SMALL_BYTES_MAX;
+        let is_full = gathered_bytes + bytes > PIECE_BYTES_MAX || gathered.len() >= PIECE_ENTRIES_MAX;
+        if (is_long || is_full) && !gathered.is_empty() {
+            take(Work::Entries(std::mem::take(&mut gathered)))?;
+            gathered_bytes = 0;
+        }
+        if !is_long {
+            gathered_bytes += bytes;
+            gathered.push(item);
+            continue;
+        }
+        let item = Arc::new(item);
+        for start in (0..bytes).step_by(PART_BYTES as usize) {
+            take(Work::Part(Arc::clone(&item), start..bytes.min(start + PART_BYTES)))?;
+        }
+    }
+    if gathered.is_empty() { Ok(()) } else { take(Work::Entries(gathered)) }
+}
+
+/// Hashes and hands on, on this thread, what another one has made on all cores. Only that one uses the thread pool, so a slow stream never blocks the pool.
 fn export_ahead<'a>(
     items: impl Iterator<Item = Item<'a>> + Send,
+    options: TarOptions,
     writer: &mut Writer<impl Write>,
 ) -> Result<(), ExportError> {
-    let (sender, receiver) = sync_channel::<Round<'a>>(1);
+    let (sender, receiver) = sync_channel::<Vec<Piece>>(1);
+    // What was handed on is used again: the kernel takes longer to give a process new memory than to copy into it.
+    let spare = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        scope.spawn(move || read_ahead(items, &sender));
+        let spare = &spare;
+        scope.spawn(move || make_ahead(items, options, spare, &sender));
         // Should writing fail, the receiver is dropped, the sender notices and its thread ends.
         let receiver = receiver;
-        for round in receiver.iter() {
-            for loaded in round {
-                write(writer, loaded?)?;
-            }
+        for piece in receiver.iter().flatten() {
+            let piece = piece?;
+            writer.write_encoded(&piece)?;
+            spare.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
         }
         Ok(())
     })
 }
 
-fn read_ahead<'a>(items: impl Iterator<Item = Item<'a>>, sender: &SyncSender<Round<'a>>) {
-    let mut round = Vec::new();
-    let mut round_bytes = 0;
-    for item in items {
-        round_bytes += small_size(&item).unwrap_or(0);
-        round.push(item);
-        if round_bytes >= ROUND_BYTES_MAX || round.len() >= ROUND_ENTRIES_MAX {
-            let full = std::mem::take(&mut round);
-            round_bytes = 0;
-            if sender.send(load(full)).is_err() {
-                return;
+fn make_ahead<'a>(
+    items: impl Iterator<Item = Item<'a>>,
+    options: TarOptions,
+    spare: &Mutex<Vec<Vec<u8>>>,
+    sender: &SyncSender<Vec<Piece>>,
+) {
+    let make_one = |work: &Work<'a>| {
+        let out = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        make(work, options, out.unwrap_or_default())
+    };
+    let send = |round: &mut Vec<Work<'a>>| {
+        let pieces = round.par_iter().map(make_one).collect();
+        round.clear();
+        sender.send(pieces)
+    };
+    let (mut round, mut round_bytes) = (Vec::new(), 0);
+    let sent = each_work(items, |work| {
+        round_bytes += match &work {
+            Work::Entries(items) => items.iter().map(Item::file_bytes).sum(),
+            Work::Part(_, part) => part.end - part.start,
+        };
+        round.push(work);
+        if round_bytes < ROUND_BYTES_MAX && round.len() < ROUND_PIECES_MAX {
+            return Ok(());
+        }
+        round_bytes = 0;
+        send(&mut round)
+    });
+    // Nobody listens any more only if writing has failed already.
+    let _ = sent.and_then(|()| send(&mut round));
+}
+
+/// Makes a piece, in memory that was used before.
+fn make(work: &Work<'_>, options: TarOptions, mut out: Vec<u8>) -> Piece {
+    out.clear();
+    match work {
+        Work::Entries(items) => make_entries(items, options, out),
+        Work::Part(item, part) => make_part(item, part, options, out),
+    }
+}
+
+fn make_entries(items: &[Item<'_>], options: TarOptions, out: Vec<u8>) -> Piece {
+    let bytes = if items.iter().all(|item| item.file_bytes() == 0) { 0 } else { READ_BYTES_MAX };
+    buffer::with(bytes, |buffer| {
+        let mut writer = Writer::new(out, options);
+        for (item, read) in items.iter().zip(read_all(items, buffer)) {
+            match read? {
+                Some(place) => writer.append_bytes(&item.entry(), &buffer[place])?,
+                None => writer.append(&item.entry(), &mut io::empty())?,
             }
         }
-    }
-    // Nobody listens any more only if writing has failed already.
-    let _ = sender.send(load(round));
+        Ok(writer.into_inner())
+    })
 }
 
-fn small_size(item: &Item<'_>) -> Option<u64> {
-    match item.entry.kind {
-        Kind::File { size_bytes, .. } if size_bytes <= SMALL_BYTES_MAX && item.file.is_some() => Some(size_bytes),
-        _ => None,
+fn make_part(item: &Item<'_>, part: &Range<u64>, options: TarOptions, out: Vec<u8>) -> Piece {
+    let mut writer = Writer::new(out, options);
+    if part.start == 0 {
+        writer.append_header_only(&item.entry())?;
     }
+    let mut out = writer.into_inner();
+    let Some(range) = item.open()? else { return Ok(out) };
+    let (start, length) = (out.len(), (part.end - part.start) as usize);
+    out.resize(start + length, 0);
+    let read = range.read_at(part.start, &mut out[start..]);
+    let count = read.map_err(|source| ContentError::Read { path: item.entry().path.to_text(), source })?;
+    if count < length {
+        let (expected_bytes, actual_bytes) = (item.file_bytes(), part.start + count as u64);
+        return Err(ContentError::Size { path: item.entry().path.to_text(), expected_bytes, actual_bytes }.into());
+    }
+    if part.end == item.file_bytes() {
+        let padding = part.end.next_multiple_of(BLOCK_BYTES as u64) - part.end;
+        out.resize(out.len() + padding as usize, 0);
+    }
+    Ok(out)
 }
 
-/// Reads the small files of a round.
-fn load(items: Vec<Item<'_>>) -> Round<'_> {
-    let opened: Vec<Result<Option<FileRange>, ContentError>> = items.par_iter().map(open_small).collect();
+/// Reads the files of a piece; returns for each item where the bytes of its file are.
+fn read_all(items: &[Item<'_>], buffer: &mut [u8]) -> Vec<Result<Option<Range<usize>>, ContentError>> {
+    let opened: Vec<Result<Option<FileRange>, ContentError>> = items.iter().map(Item::open).collect();
     let mut ranges: Vec<(usize, &FileRange)> =
         opened.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref().ok()?.as_ref()?))).collect();
     ranges.sort_by_key(|(_, range)| range.place());
+    let mut places: Vec<Option<io::Result<Range<usize>>>> = items.iter().map(|_| None).collect();
     let joins =
         |(_, one): &(usize, &FileRange), (_, other): &(usize, &FileRange)| one.is_near(other, JOINED_GAP_BYTES_MAX);
-    let near: Vec<&[(usize, &FileRange)]> = ranges.chunk_by(joins).flat_map(split).collect();
-    let read: Vec<(usize, io::Result<Part>)> = near.into_par_iter().flat_map_iter(read_joined).collect();
-    let mut parts: Vec<Option<io::Result<Part>>> = items.iter().map(|_| None).collect();
-    read.into_iter().for_each(|(at, part)| parts[at] = Some(part));
-    let loaded = items.into_iter().zip(opened).zip(parts).map(|((item, opened), part)| {
+    let mut start = 0;
+    for row in ranges.chunk_by(joins) {
+        start = read_row(row, buffer, start, &mut places);
+    }
+    let placed = opened.into_iter().zip(places).zip(items).map(|((opened, place), item)| {
         opened?;
-        finish_loading(item, part)
+        let (path, expected_bytes) = (|| item.entry().path.to_text(), item.file_bytes());
+        match place.transpose().map_err(|source| ContentError::Read { path: path(), source })? {
+            Some(place) if place.len() as u64 != expected_bytes => {
+                let actual_bytes = place.len() as u64;
+                Err(ContentError::Size { path: path(), expected_bytes, actual_bytes })
+            }
+            place => Ok(place),
+        }
     });
-    loaded.collect()
+    placed.collect()
 }
 
-/// Cuts a row of files that lie beside each other into rows that are read at once.
-fn split<'s, 'r>(row: &'s [(usize, &'r FileRange)]) -> Vec<&'s [(usize, &'r FileRange)]> {
-    let mut rows = Vec::new();
-    let mut rest = row;
-    while let Some((_, first)) = rest.first() {
-        let fits = |(_, range): &&(usize, &FileRange)| range.end() - first.offset() <= JOINED_BYTES_MAX;
-        let count = rest.iter().take_while(fits).count().max(1);
-        let (row, behind) = rest.split_at(count);
-        rows.push(row);
-        rest = behind;
-    }
-    rows
-}
-
-/// Reads files that lie beside each other.
-fn read_joined(row: &[(usize, &FileRange)]) -> Vec<(usize, io::Result<Part>)> {
-    let (Some((_, first)), Some((_, last))) = (row.first(), row.last()) else { return Vec::new() };
+/// Reads files that lie beside each other to where `start` is in the buffer; returns where they end there.
+fn read_row(
+    row: &[(usize, &FileRange)],
+    buffer: &mut [u8],
+    start: usize,
+    places: &mut [Option<io::Result<Range<usize>>>],
+) -> usize {
+    let (Some((_, first)), Some((_, last))) = (row.first(), row.last()) else { return start };
     let joined = first.up_to(last.end());
-    let mut bytes = vec![0; joined.size_bytes() as usize];
-    let is_whole = joined.read_at(0, &mut bytes).is_ok_and(|count| count == bytes.len());
-    if !is_whole {
+    let end = start + joined.size_bytes() as usize;
+    let is_whole = joined.read_at(0, &mut buffer[start..end]).is_ok_and(|count| count == end - start);
+    for (at, range) in row {
+        let start = start + (range.offset() - first.offset()) as usize;
+        let length = range.size_bytes() as usize;
         // Which of them it is that cannot be read, each says for itself.
-        return row.iter().map(|(at, range)| (*at, read_alone(range))).collect();
+        let count = if is_whole { Ok(length) } else { range.read_at(0, &mut buffer[start..start + length]) };
+        places[*at] = Some(count.map(|count| start..start + count));
     }
-    let bytes = Arc::new(bytes);
-    let part = |range: &FileRange| Part {
-        bytes: Arc::clone(&bytes),
-        start: (range.offset() - first.offset()) as usize,
-        length: range.size_bytes() as usize,
-    };
-    row.iter().map(|(at, range)| (*at, Ok(part(range)))).collect()
-}
-
-fn read_alone(range: &FileRange) -> io::Result<Part> {
-    let mut bytes = vec![0; range.size_bytes() as usize];
-    let length = range.read_at(0, &mut bytes)?;
-    Ok(Part { bytes: Arc::new(bytes), start: 0, length })
-}
-
-fn open_small(item: &Item<'_>) -> Result<Option<FileRange>, ContentError> {
-    match (small_size(item), item.file) {
-        (Some(_), Some((layer, index))) => layer.open(index).map(Some),
-        _ => Ok(None),
-    }
-}
-
-fn load_one(item: Item<'_>) -> Result<Loaded<'_>, ContentError> {
-    let read = open_small(&item)?.map(|range| read_alone(&range));
-    finish_loading(item, read)
-}
-
-fn finish_loading<'a>(item: Item<'a>, read: Option<io::Result<Part>>) -> Result<Loaded<'a>, ContentError> {
-    let (Some(expected_bytes), Some(read)) = (small_size(&item), read) else { return Ok(Loaded { item, bytes: None }) };
-    let path = || item.entry.path.to_text();
-    let part = read.map_err(|source| ContentError::Read { path: path(), source })?;
-    if part.length as u64 != expected_bytes {
-        return Err(ContentError::Size { path: path(), expected_bytes, actual_bytes: part.length as u64 });
-    }
-    Ok(Loaded { item, bytes: Some(part) })
-}
-
-fn write(writer: &mut Writer<impl Write>, loaded: Loaded<'_>) -> Result<(), ExportError> {
-    let Loaded { item: Item { path, mut entry, link, file }, bytes } = loaded;
-    if let Some(path) = &path {
-        entry.path = path.as_path();
-    }
-    if let Some(link) = &link {
-        entry.kind = Kind::HardLink { target: link.as_path() };
-    }
-    match (bytes, file) {
-        (Some(part), _) => writer.append_bytes(&entry, part.as_bytes())?,
-        (None, Some((layer, index))) => writer.append(&entry, &mut layer.open(index)?)?,
-        (None, None) => writer.append(&entry, &mut io::empty())?,
-    }
-    Ok(())
+    end
 }
 
 /// Takes everything, for as long as somebody wants it.

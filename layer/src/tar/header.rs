@@ -142,7 +142,7 @@ impl Block {
         block.0[CHECKSUM].fill(b' ');
         let sum: u64 = block.0.iter().map(|byte| u64::from(*byte)).sum();
         // Six digits, a NUL and a blank: the field has always been written like that.
-        block.put(CHECKSUM, format!("{sum:06o}\0 ").as_bytes());
+        block.put_octal(CHECKSUM.start..CHECKSUM.end - 1, sum);
         block
     }
 

@@ -110,6 +110,21 @@ impl<W: Write> Writer<W> {
         })
     }
 
+    /// The same for a file whose bytes follow by [`Writer::write_encoded`].
+    pub(super) fn append_header_only(&mut self, entry: &Entry<'_>) -> Result<(), TarWriteError> {
+        self.append_with(entry, |_, _| Ok(()))
+    }
+
+    /// Writes what another writer has made.
+    pub(super) fn write_encoded(&mut self, bytes: &[u8]) -> Result<(), TarWriteError> {
+        self.write(bytes)
+    }
+
+    /// Returns what everything so far was written to, without the end of an archive.
+    pub(super) fn into_inner(self) -> W {
+        self.out
+    }
+
     fn append_with(
         &mut self,
         entry: &Entry<'_>,

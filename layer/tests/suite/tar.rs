@@ -193,7 +193,7 @@ fn a_stack_is_exported_as_one_file_system() {
 fn many() -> World {
     let mut lines = String::new();
     for number in 0..3000 {
-        let size = if number % 500 == 0 { 300_000 } else { number % 1500 };
+        let size = if number % 500 == 0 { 300_000 + 1000 * number } else { number % 1500 };
         lines.push_str(&format!("f /d{}/f{number} {}\n", number % 13, "x".repeat(size)));
     }
     layer(&lines)
