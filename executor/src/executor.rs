@@ -23,6 +23,7 @@ use crate::context::Scan as ContextScan;
 use crate::file::{Changes, CopySource, FileError, apply};
 use crate::http;
 use crate::layers::{inline, open, stack_digest};
+use crate::lenders::{self, AHEAD_FILES_MIN, Lenders, Lent};
 use crate::report::Report;
 use crate::sandbox::chain_digest;
 use crate::select::{self, SelectError};
@@ -56,6 +57,7 @@ pub struct Executor<'a> {
     tars: Arc<TarDigests>,
     /// What was seen of local sources, by source and selection: a step copies what its key was computed from.
     scans: Mutex<Scans>,
+    lenders: Arc<Lenders>,
 }
 
 /// What an executor is for.
@@ -87,7 +89,8 @@ impl<'a> Executor<'a> {
         purpose: Purpose,
         tars: Arc<TarDigests>,
     ) -> Self {
-        Self { purpose, tars, sources, graph, images, contexts, launcher: OnceLock::new(), scans: Mutex::default() }
+        let (launcher, scans, lenders) = (OnceLock::new(), Mutex::default(), Arc::default());
+        Self { purpose, tars, sources, graph, images, contexts, launcher, scans, lenders }
     }
 
     /// Keeps what was read of contexts for the next build.
@@ -128,6 +131,8 @@ impl<'a> Executor<'a> {
         let (context, wanted) = (self.context(local)?, selection.cloned());
         let (ladder, store, purpose) =
             (self.sources.shared.ladder.clone(), self.sources.shared.store.clone(), self.purpose);
+        let borrower = lenders::borrower(self.graph, &self.contexts, id, selection)?;
+        let lenders = self.lenders.clone();
         let scan = blocking(move || {
             // What goes wrong here does so again where it matters.
             let is_packed = || ladder.is_packed().unwrap_or_default();
@@ -135,8 +140,15 @@ impl<'a> Executor<'a> {
             let files = context.scan_and_keep(wanted.as_ref(), &pack)?;
             let digest = match &wanted {
                 Some(selection) => context.digest(&files, selection, || {
-                    let digest = select::digest(files.stack()?, selection);
-                    digest.map_err(|error| select_error(error, "build context", Some(&context)))
+                    let digest = || {
+                        let digest = select::digest(files.stack()?, selection);
+                        digest.map_err(|error| select_error(error, "build context", Some(&context)))
+                    };
+                    // The files are others than before, so it is likely that they will be copied.
+                    match borrower.filter(|_| purpose == Purpose::Build && files.len() >= AHEAD_FILES_MIN) {
+                        Some(key) => lenders.prepare_beside(&ladder, &key, digest),
+                        None => digest(),
+                    }
                 })?,
                 None => stack_digest(files.stack()?),
             };
@@ -200,14 +212,13 @@ impl<'a> Executor<'a> {
                 .iter()
                 .filter_map(|(place, source)| Some((*place, pin(source.scan.as_ref()?.digest))))
                 .collect();
-            let (ladder, below, actions) = (self.sources.shared.ladder.clone(), below.clone(), actions.to_vec());
-            let key = self.last_layer_key(vertex)?;
+            let (ladder, lenders) = (self.sources.shared.ladder.clone(), self.lenders.clone());
+            let (below, actions) = (below.clone(), actions.to_vec());
+            let key = lenders::key(self.graph, &self.contexts, vertex)?;
             let tars = self.graph.find(&vertex.digest).is_some_and(|id| self.tars.wants(id)).then(|| self.tars.clone());
             let applied = blocking(move || {
                 let new = ladder.new_layer()?;
-                let last = ladder.last_layer(&key)?;
-                let lender = last.as_ref().map(|last| Ok::<_, ExecError>(Lender::of(&last.open()?))).transpose()?;
-                let mut lender = lender.unwrap_or_default();
+                let Lent { last, mut lender } = lenders.take(&ladder, &key)?;
                 kept_files(&actions, &sources).into_iter().for_each(|kept| lender.lend_kept(kept));
                 let source = |place: usize| match sources.get(&place) {
                     Some(source) => Ok(source.as_copy_source(changes)),
@@ -238,21 +249,6 @@ impl<'a> Executor<'a> {
             }
         }
         Err(ExecError::ContextChanges { path: changed.unwrap_or_default() })
-    }
-
-    /// Returns what stands for a file operation across builds, whatever is in the files that it copies.
-    fn last_layer_key(&self, vertex: &Vertex) -> Result<Digest, ExecError> {
-        let mut hasher = Hasher::new();
-        hasher.field(b"kiln last layer 1");
-        hasher.field(vertex.key_digest.as_bytes());
-        for input in &vertex.inputs {
-            let selection = input.selection.as_ref().map(Selection::digest);
-            hasher.field(selection.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
-            if let Some(Source::Local(local)) = self.graph[input.edge.vertex].op.as_source() {
-                hasher.field(self.context(local)?.root()?.as_os_str().as_encoded_bytes());
-            }
-        }
-        Ok(hasher.finish())
     }
 
     /// Says that the layer lacks attributes that its files should have.

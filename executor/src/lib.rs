@@ -14,6 +14,7 @@ mod http;
 mod image;
 mod ladder;
 mod layers;
+mod lenders;
 mod network;
 mod report;
 pub mod sandbox;

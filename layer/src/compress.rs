@@ -48,6 +48,7 @@ const DENSE_PERCENT_MAX: u64 = 130;
 
 /// One sequence of so many is looked at for whether it is there twice, and so many of them are kept in mind.
 const REPEAT_PERIOD: usize = 64;
+const LOOKED_AT_BELOW: u32 = ((1u64 << 32) / REPEAT_PERIOD as u64) as u32;
 const REPEAT_SLOT_BITS: u32 = 16;
 /// 2⁶⁴ divided by the golden ratio, which multiplicative hashes mix well with (Knuth, The Art of Computer Programming, 6.4).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -126,21 +127,34 @@ fn is_dense(unit: &[u8]) -> bool {
 fn has_repeats(piece: &[u8]) -> bool {
     let mut seen = vec![0u64; 1 << REPEAT_SLOT_BITS];
     let mut repeats = 0;
-    for sequence in piece.windows(16) {
-        let Some(start) = sequence.first_chunk::<4>() else { continue };
-        let start = u32::from_le_bytes(*start);
-        // All of many zeros would be looked at, which every level finds: headers of tars are full of them.
-        if start == 0 || start.wrapping_mul(GOLDEN as u32) >> 26 != 0 {
+    // Where four sequences begin: that none of them is looked at, as is most often so, one comparison tells.
+    for (group, bytes) in piece.windows(8).step_by(4).enumerate() {
+        let Some(bytes) = bytes.first_chunk::<8>() else { continue };
+        let bytes = u64::from_le_bytes(*bytes);
+        let least = (0..4).map(|place| mixed_start((bytes >> (8 * place)) as u32)).min();
+        if least >= Some(LOOKED_AT_BELOW) {
             continue;
         }
-        let (Some(one), Some(other)) = (sequence.first_chunk::<8>(), sequence.last_chunk::<8>()) else { continue };
-        let mixed = u64::from_le_bytes(*one).wrapping_mul(GOLDEN) ^ u64::from_le_bytes(*other).rotate_left(29);
-        let mixed = mixed.wrapping_mul(GOLDEN);
-        let slot = &mut seen[(mixed >> (64 - REPEAT_SLOT_BITS)) as usize];
-        repeats += usize::from(*slot == mixed);
-        *slot = mixed;
+        for place in 0..4 {
+            let start = (bytes >> (8 * place)) as u32;
+            // All of many zeros would be looked at, which every level finds: headers of tars are full of them.
+            if start == 0 || mixed_start(start) >= LOOKED_AT_BELOW {
+                continue;
+            }
+            let Some(sequence) = piece[4 * group + place..].first_chunk::<16>() else { continue };
+            let (Some(one), Some(other)) = (sequence.first_chunk::<8>(), sequence.last_chunk::<8>()) else { continue };
+            let mixed = u64::from_le_bytes(*one).wrapping_mul(GOLDEN) ^ u64::from_le_bytes(*other).rotate_left(29);
+            let mixed = mixed.wrapping_mul(GOLDEN);
+            let slot = &mut seen[(mixed >> (64 - REPEAT_SLOT_BITS)) as usize];
+            repeats += usize::from(*slot == mixed);
+            *slot = mixed;
+        }
     }
     repeats * REPEAT_PERIOD * 100 > piece.len() * REPEATED_PERCENT_MAX
+}
+
+fn mixed_start(start: u32) -> u32 {
+    start.wrapping_mul(GOLDEN as u32)
 }
 
 type Compressed = io::Result<Vec<u8>>;
@@ -163,9 +177,10 @@ pub fn compress<T, E>(
     let (jobs, todo) = sync_channel::<Job>(threads);
     let (order, ordered) = sync_channel::<Receiver<Compressed>>(2 * threads);
     let todo = Mutex::new(todo);
+    let spare = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| work(codec, &todo));
+            scope.spawn(|| work(codec, &todo, &spare));
         }
         let writing = scope.spawn(move || {
             for compressed in ordered {
@@ -173,7 +188,7 @@ pub fn compress<T, E>(
             }
             out.flush()
         });
-        let mut pieces = Pieces { codec, jobs, order, piece: Piece::default(), unit: 0, sent: 0 };
+        let mut pieces = Pieces { codec, jobs, order, spare: &spare, piece: Piece::default(), unit: 0, sent: 0 };
         let written = write(&mut pieces);
         // Of two errors, that of the output is the cause: the writer has learnt only that nobody listens any more.
         let ended = if written.is_ok() { pieces.end() } else { Ok(()) };
@@ -184,27 +199,33 @@ pub fn compress<T, E>(
     })
 }
 
-fn work(codec: Codec, todo: &Mutex<Receiver<Job>>) {
+/// Memory of pieces that were compressed, for others: the kernel takes longer to give a process new memory than to copy into it.
+type Spare = Mutex<Vec<Vec<u8>>>;
+
+fn work(codec: Codec, todo: &Mutex<Receiver<Job>>, spare: &Spare) {
     loop {
         let job = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((piece, done)) = job else { return };
+        let Ok((mut piece, done)) = job else { return };
         // Nobody waits for it only if writing has failed.
         let _ = done.send(codec.compress(&piece));
+        piece.bytes.clear();
+        spare.lock().unwrap_or_else(PoisonError::into_inner).push(piece.bytes);
     }
 }
 
 /// What is written, cut into pieces.
-struct Pieces {
+struct Pieces<'s> {
     codec: Codec,
     jobs: SyncSender<Job>,
     order: SyncSender<Receiver<Compressed>>,
+    spare: &'s Spare,
     piece: Piece,
     /// Where in the piece the unit begins that is not whole yet.
     unit: usize,
     sent: u64,
 }
 
-impl Pieces {
+impl Pieces<'_> {
     /// Takes a unit that is whole into the piece, or begins another one with it.
     fn end_unit(&mut self) -> io::Result<()> {
         let is_dense = is_dense(&self.piece.bytes[self.unit..]);
@@ -219,8 +240,9 @@ impl Pieces {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let next = Piece { bytes: Vec::with_capacity(self.codec.piece_bytes()), is_dense: false };
-        let piece = std::mem::replace(&mut self.piece, next);
+        let bytes = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(self.codec.piece_bytes()));
+        let piece = std::mem::replace(&mut self.piece, Piece { bytes, is_dense: false });
         let (done, compressed) = sync_channel(1);
         self.sent += 1;
         self.unit = 0;
@@ -237,7 +259,7 @@ impl Pieces {
     }
 }
 
-impl Write for Pieces {
+impl Write for Pieces<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(UNIT_BYTES - (self.piece.bytes.len() - self.unit));
         self.piece.bytes.extend_from_slice(&bytes[..count]);
