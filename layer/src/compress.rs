@@ -7,15 +7,14 @@
 //! Half of what is in layers often does not shrink: archives, pictures, compressed sections. To find that out costs a compressor more than to shrink what does, so it is found out
 //! before, in units of 256 KiB: whether their bytes are about equally frequent, and whether anything is in them twice. A piece has units of one kind only.
 //!
-//! **Invariant:** in flight are at most three pieces for each thread.
+//! **Invariant:** in flight are at most four pieces for each thread.
 
 use std::io::{self, Write};
-use std::num::NonZero;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread::available_parallelism;
 
 use libdeflater::{CompressionLvl, Compressor};
+
+use crate::ordered::{self, Giver};
 
 /// What a stream is compressed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,9 +156,6 @@ fn mixed_start(start: u32) -> u32 {
     start.wrapping_mul(GOLDEN as u32)
 }
 
-type Compressed = io::Result<Vec<u8>>;
-type Job = (Piece, SyncSender<Compressed>);
-
 /// Bytes of one kind.
 #[derive(Default)]
 struct Piece {
@@ -173,22 +169,26 @@ pub fn compress<T, E>(
     mut out: impl Write + Send,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, CompressError<E>> {
-    let threads = available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-    let (jobs, todo) = sync_channel::<Job>(threads);
-    let (order, ordered) = sync_channel::<Receiver<Compressed>>(2 * threads);
-    let todo = Mutex::new(todo);
-    let spare = Mutex::new(Vec::new());
+    let (giver, jobs, results) = ordered::queue::<Piece, io::Result<Vec<u8>>>(ordered::threads(THREADS_MAX));
+    let spare = Spare::default();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| work(codec, &todo, &spare));
+        for _ in 0..ordered::threads(THREADS_MAX) {
+            scope.spawn(|| {
+                jobs.work(|mut piece| {
+                    let compressed = codec.compress(&piece);
+                    piece.bytes.clear();
+                    spare.lock().unwrap_or_else(PoisonError::into_inner).push(piece.bytes);
+                    compressed
+                });
+            });
         }
         let writing = scope.spawn(move || {
-            for compressed in ordered {
-                out.write_all(&compressed.recv().map_err(io::Error::other)??)?;
+            for compressed in results {
+                out.write_all(&compressed?)?;
             }
             out.flush()
         });
-        let mut pieces = Pieces { codec, jobs, order, spare: &spare, piece: Piece::default(), unit: 0, sent: 0 };
+        let mut pieces = Pieces { codec, giver, spare: &spare, piece: Piece::default(), unit: 0, sent: 0 };
         let written = write(&mut pieces);
         // Of two errors, that of the output is the cause: the writer has learnt only that nobody listens any more.
         let ended = if written.is_ok() { pieces.end() } else { Ok(()) };
@@ -202,22 +202,10 @@ pub fn compress<T, E>(
 /// Memory of pieces that were compressed, for others: the kernel takes longer to give a process new memory than to copy into it.
 type Spare = Mutex<Vec<Vec<u8>>>;
 
-fn work(codec: Codec, todo: &Mutex<Receiver<Job>>, spare: &Spare) {
-    loop {
-        let job = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((mut piece, done)) = job else { return };
-        // Nobody waits for it only if writing has failed.
-        let _ = done.send(codec.compress(&piece));
-        piece.bytes.clear();
-        spare.lock().unwrap_or_else(PoisonError::into_inner).push(piece.bytes);
-    }
-}
-
 /// What is written, cut into pieces.
 struct Pieces<'s> {
     codec: Codec,
-    jobs: SyncSender<Job>,
-    order: SyncSender<Receiver<Compressed>>,
+    giver: Giver<Piece, io::Result<Vec<u8>>>,
     spare: &'s Spare,
     piece: Piece,
     /// Where in the piece the unit begins that is not whole yet.
@@ -243,11 +231,9 @@ impl Pieces<'_> {
         let bytes = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(self.codec.piece_bytes()));
         let piece = std::mem::replace(&mut self.piece, Piece { bytes, is_dense: false });
-        let (done, compressed) = sync_channel(1);
         self.sent += 1;
         self.unit = 0;
-        self.order.send(compressed).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        self.jobs.send((piece, done)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.giver.give(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Sends the last piece; an empty stream is one too.

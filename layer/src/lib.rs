@@ -36,6 +36,7 @@ pub mod xattr;
 
 mod buffer;
 mod holes;
+mod ordered;
 
 pub use content::{Content, ContentError, FileRange, Layer};
 pub use entries::{Entries, EntriesBuilder, EntriesError, EntriesFormatError, Place};

@@ -1,5 +1,7 @@
 //! What is in packs already, of an earlier layer or because it was read before: files by their content, so that a new layer can point at them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::by_content::ByContent;
 use super::keep::KeptFiles;
 use super::packs::{Pack, Packs};
@@ -16,8 +18,12 @@ const KEPT_PACKS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub struct Lender {
     pub(super) packs: Vec<Pack>,
-    /// By hash and length: in which of the packs, and where.
-    extents: ByContent<Extent>,
+    /// The files of the layer, in its order: by hash and length, in which of the packs they are, and where.
+    files: Vec<((ContentHash, u64), Extent)>,
+    /// Their places in the list.
+    places: ByContent<u32>,
+    /// The place behind the file that was found last: most of what a new layer has comes in the same order.
+    next: AtomicUsize,
     /// Files that were kept while they were read, each with the place of its pack.
     kept: Vec<(u16, KeptFiles)>,
     /// Whether the first pack is the tar that the new layer is read from.
@@ -51,9 +57,10 @@ impl Lender {
             let pack = worth.iter().position(|place| *place == usize::from(extent.pack))?;
             Some(((content, size_bytes), Extent { pack: pack as u16, ..extent }))
         });
-        let extents = lent.collect();
+        let files: Vec<_> = lent.collect();
+        let places = files.iter().zip(0..).map(|((content, _), place)| (*content, place)).collect();
         let packs = worth.into_iter().map(|place| packs.packs()[place].clone()).collect();
-        Self { packs, extents, kept: Vec::new(), is_tar: false }
+        Self { packs, files, places, ..Self::default() }
     }
 
     /// Takes the tar that a layer is read from and that is its pack.
@@ -72,8 +79,17 @@ impl Lender {
     /// Returns where a file of this content is.
     pub(super) fn find(&self, content: ContentHash, size_bytes: u64) -> Option<Extent> {
         let key = (content, size_bytes);
-        let kept = |(pack, kept): &(u16, KeptFiles)| Some(Extent { pack: *pack, ..*kept.places.get(&key)? });
-        self.extents.get(&key).copied().or_else(|| self.kept.iter().find_map(kept))
+        // Several threads may ask at once: then one looks in vain sometimes, and asks the map.
+        let next = self.next.load(Ordering::Relaxed);
+        let place = match self.files.get(next) {
+            Some((content, _)) if *content == key => Some(next),
+            _ => self.places.get(&key).map(|place| *place as usize),
+        };
+        if let Some(place) = place {
+            self.next.store(place + 1, Ordering::Relaxed);
+            return self.files.get(place).map(|(_, extent)| *extent);
+        }
+        self.kept.iter().find_map(|(pack, kept)| Some(Extent { pack: *pack, ..*kept.places.get(&key)? }))
     }
 }
 

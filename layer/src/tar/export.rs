@@ -1,21 +1,19 @@
-//! From a layer, or from a whole stack, to a tar: all cores make pieces of it, one thread hashes them and hands them on. Files that lie beside each other in a pack are read at once.
+//! From a layer, or from a whole stack, to a tar: some threads make pieces of it, one hashes them and hands them on. Files that lie beside each other in a pack are read at once.
 //!
-//! Memory is bounded, whatever the number and size of the files: one round of pieces, 8 MiB of files with their headers, is handed on while the next is made, and a third may wait in
-//! between; each thread has 1 MiB more that it reads into.
+//! Memory is bounded, whatever the number and size of the files: for each thread four pieces with at most 1 MiB of files and their headers, and 1 MiB more that it reads into.
 
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oci::{Digest, Hasher};
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::BLOCK_BYTES;
 use super::write::{TarOptions, TarWriteError, Writer};
 use crate::buffer;
 use crate::content::{ContentError, FileRange, Layer};
 use crate::entry::{Entry, Kind};
+use crate::ordered;
 use crate::path::{EntryPath, EntryPathBuf};
 use crate::stack::{Links, Placed, Stack};
 
@@ -29,10 +27,8 @@ const PIECE_ENTRIES_MAX: usize = 128;
 /// How long the pieces of a long file are.
 const PART_BYTES: u64 = 1 << 20;
 
-/// How many bytes of files all cores make pieces of at once.
-const ROUND_BYTES_MAX: u64 = 8 << 20;
-/// How many pieces they make at once, whatever is in them.
-const ROUND_PIECES_MAX: usize = 64;
+/// How many threads make pieces.
+const THREADS_MAX: usize = 8;
 
 /// How many bytes the caller's stream gets at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -230,59 +226,35 @@ fn each_work<'a, E>(
     if gathered.is_empty() { Ok(()) } else { take(Work::Entries(gathered)) }
 }
 
-/// Hashes and hands on, on this thread, what another one has made on all cores. Only that one uses the thread pool, so a slow stream never blocks the pool.
+/// Hashes and hands on, on this thread, what others make. They are none of the thread pool's: a slow stream must not block that, nor may the pool, when it has other work, keep a hash
+/// waiting that takes longer than everything else.
 fn export_ahead<'a>(
     items: impl Iterator<Item = Item<'a>> + Send,
     options: TarOptions,
     writer: &mut Writer<impl Write>,
 ) -> Result<(), ExportError> {
-    let (sender, receiver) = sync_channel::<Vec<Piece>>(1);
+    let (giver, jobs, results) = ordered::queue::<Work<'a>, Piece>(ordered::threads(THREADS_MAX));
     // What was handed on is used again: the kernel takes longer to give a process new memory than to copy into it.
     let spare = Mutex::new(Vec::new());
+    let spare = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
-        let spare = &spare;
-        scope.spawn(move || make_ahead(items, options, spare, &sender));
-        // Should writing fail, the receiver is dropped, the sender notices and its thread ends.
-        let receiver = receiver;
-        for piece in receiver.iter().flatten() {
+        for _ in 0..ordered::threads(THREADS_MAX) {
+            scope.spawn(|| {
+                jobs.work(|work| {
+                    let out = spare().pop();
+                    make(&work, options, out.unwrap_or_default())
+                });
+            });
+        }
+        // Should writing fail, nobody takes results any more, and this one ends.
+        scope.spawn(move || each_work(items, |work| giver.give(work)));
+        for piece in results {
             let piece = piece?;
             writer.write_encoded(&piece)?;
-            spare.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+            spare().push(piece);
         }
         Ok(())
     })
-}
-
-fn make_ahead<'a>(
-    items: impl Iterator<Item = Item<'a>>,
-    options: TarOptions,
-    spare: &Mutex<Vec<Vec<u8>>>,
-    sender: &SyncSender<Vec<Piece>>,
-) {
-    let make_one = |work: &Work<'a>| {
-        let out = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        make(work, options, out.unwrap_or_default())
-    };
-    let send = |round: &mut Vec<Work<'a>>| {
-        let pieces = round.par_iter().map(make_one).collect();
-        round.clear();
-        sender.send(pieces)
-    };
-    let (mut round, mut round_bytes) = (Vec::new(), 0);
-    let sent = each_work(items, |work| {
-        round_bytes += match &work {
-            Work::Entries(items) => items.iter().map(Item::file_bytes).sum(),
-            Work::Part(_, part) => part.end - part.start,
-        };
-        round.push(work);
-        if round_bytes < ROUND_BYTES_MAX && round.len() < ROUND_PIECES_MAX {
-            return Ok(());
-        }
-        round_bytes = 0;
-        send(&mut round)
-    });
-    // Nobody listens any more only if writing has failed already.
-    let _ = sent.and_then(|()| send(&mut round));
 }
 
 /// Makes a piece, in memory that was used before.
