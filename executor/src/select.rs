@@ -5,7 +5,10 @@
 //!
 //! **Invariant:** looks at entries only; what is selected, what is digested and what is copied come from the same iterator.
 
+use std::collections::VecDeque;
+
 use layer::digest::of_selection;
+use layer::stack::Walk;
 use layer::{EntryPath, EntryPathBuf, Follow, Found, Kind, ResolveError, Stack};
 use llb::pattern::{Ignore, go_match, has_wildcards};
 use llb::{CopySelection, Selection};
@@ -50,10 +53,10 @@ struct Filter {
 }
 
 /// A file beneath a named directory.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Item<'a> {
     /// Its path relative to the named directory.
-    pub(crate) path: EntryPathBuf,
+    pub(crate) path: EntryPath<'a>,
     /// What it is.
     pub(crate) found: Found<'a>,
 }
@@ -146,22 +149,12 @@ fn matches(stack: &Stack, pattern: &str) -> Result<Vec<Match>, SelectError> {
 
 impl<'a> Selected<'a> {
     /// Returns the files beneath a named directory, sorted, each directory before what is in it; the directory itself is not among them.
-    pub(crate) fn items<'s>(&'s self, named: &'s Match) -> impl Iterator<Item = Item<'a>> + use<'a, 's> {
-        let base = named.path.as_path();
-        let mut pending: Vec<Item<'a>> = Vec::new();
-        self.stack.walk(base).skip(1).flat_map(move |found| {
-            let relative = found.entry.path.relative_to(base).map(EntryPath::to_owned).unwrap_or_default();
-            pending.retain(|above| relative.as_path().is_within(above.path.as_path()));
-            let item = Item { path: relative, found };
-            if self.filter.lets_in(&item) {
-                // The directories above that were not meant for themselves are needed now.
-                return pending.drain(..).chain([item]).collect::<Vec<_>>();
-            }
-            if item.found.entry.kind.is_directory() {
-                pending.push(item);
-            }
-            Vec::new()
-        })
+    pub(crate) fn items<'s>(&'s self, named: &'s Match) -> Items<'a, 's> {
+        let mut walk = self.stack.walk(named.path.as_path());
+        // The directory itself is not beneath it.
+        let _ = walk.next();
+        let (base, filter) = (named.path.as_path(), &self.filter);
+        Items { base, filter, walk, pending: Vec::new(), ready: VecDeque::new() }
     }
 
     /// Tells whether a file that was named itself is left out.
@@ -175,8 +168,7 @@ impl<'a> Selected<'a> {
         hasher.field(VERSION);
         for named in &self.matches {
             let digest = if named.is_directory {
-                let items: Vec<Item<'_>> = self.items(named).collect();
-                of_selection(self.stack, items.iter().map(|item| (item.path.as_path(), item.found)))
+                of_selection(self.stack, self.items(named).map(|item| (item.path, item.found)))
             } else if self.is_excluded(named) {
                 continue;
             } else {
@@ -195,12 +187,44 @@ impl<'a> Selected<'a> {
     }
 }
 
+/// What a selection names beneath a directory, sorted by path.
+pub(crate) struct Items<'a, 's> {
+    base: EntryPath<'s>,
+    filter: &'s Filter,
+    walk: Walk<'a>,
+    /// The directories above that are not meant for themselves.
+    pending: Vec<Item<'a>>,
+    /// What comes next.
+    ready: VecDeque<Item<'a>>,
+}
+
+impl<'a> Iterator for Items<'a, '_> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        while self.ready.is_empty() {
+            let found = self.walk.next()?;
+            let path = found.entry.path.relative_to(self.base).unwrap_or(EntryPath::ROOT);
+            self.pending.retain(|above| path.is_within(above.path));
+            let item = Item { path, found };
+            match self.filter.lets_in(&item) {
+                true if self.pending.is_empty() => return Some(item),
+                // The directories above that were not meant for themselves are needed now.
+                true => self.ready.extend(self.pending.drain(..).chain([item])),
+                false if found.entry.kind.is_directory() => self.pending.push(item),
+                false => {}
+            }
+        }
+        self.ready.pop_front()
+    }
+}
+
 impl Filter {
     fn lets_in(&self, item: &Item<'_>) -> bool {
         if self.include.is_none() && self.exclude.is_empty() {
             return true;
         }
-        let path = String::from_utf8_lossy(item.path.as_path().as_bytes());
+        let path = String::from_utf8_lossy(item.path.as_bytes());
         self.include.as_ref().is_none_or(|include| include.is_ignored(&path)) && !self.exclude.is_ignored(&path)
     }
 }
@@ -239,11 +263,8 @@ pub(crate) fn digest(stack: &Stack, selection: &Selection) -> Result<Digest, Sel
         Selection::Path(path) => {
             let base = self::path(stack, path)?;
             let base = base.as_path();
-            let walked: Vec<(EntryPathBuf, Found<'_>)> = stack
-                .walk(base)
-                .map(|found| (found.entry.path.relative_to(base).map(EntryPath::to_owned).unwrap_or_default(), found))
-                .collect();
-            Ok(of_selection(stack, walked.iter().map(|(path, found)| (path.as_path(), *found))))
+            let relative = stack.walk(base).map(|it| (it.entry.path.relative_to(base).unwrap_or(EntryPath::ROOT), it));
+            Ok(of_selection(stack, relative))
         }
     }
 }

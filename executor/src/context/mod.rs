@@ -39,7 +39,7 @@ use llb::Selection;
 use llb::pattern::Ignore;
 use oci::{Digest, Hasher, Timestamp};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use store::{DraftPack, Store, StoreError};
 
 use crate::ExecError;
@@ -260,10 +260,14 @@ impl Context {
         file: &mut Seen,
         read: &mut dyn FnMut(&FileRange) -> io::Result<(u64, ContentHash)>,
     ) -> io::Result<()> {
-        let range = self.tree.open_file(file.path.as_path())?;
+        let range = self.tree.open_seen(file.path.as_path(), file.stamp.size_bytes)?;
         file.xattrs = xattrs(&range);
-        let (size_bytes, content) = read(&range)?;
+        let read = read(&range);
         let stat = statx(&range, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)?;
+        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        let (size_bytes, content) = read?;
         file.stamp = Stamp::of(&stat);
         file.mode = stat.stx_mode & layer::entry::MODE_BITS;
         file.is_linked = stat.stx_nlink > 1;

@@ -121,7 +121,7 @@ impl<'a> Copier<'a> {
         let mut links = Links::new(self.stack());
         let mut batch = Batch::new(self);
         for item in self.selected.items(named) {
-            let path = target.join(item.path.as_path());
+            let path = target.join(item.path);
             match links.place(&item.found, path.as_path()) {
                 Placed::LinkTo(first) => {
                     let first = first.to_owned();

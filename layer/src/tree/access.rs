@@ -47,13 +47,22 @@ impl Tree {
 
     /// Opens a regular file for reading, as long as it is now; anything else at the path is an error.
     pub fn open_file(&self, path: EntryPath<'_>) -> io::Result<FileRange> {
-        // O_NONBLOCK so that a named pipe that took the file's place cannot make us wait; it means nothing for regular files.
-        let file = File::from(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
+        let file = self.open_whatever(path)?;
         let metadata = file.metadata()?;
         match metadata.is_file() {
             true => Ok(FileRange::new(file, 0, metadata.len())),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")),
         }
+    }
+
+    /// Opens what was seen to be a regular file of this length, without looking whether it still is. Whoever reads it looks at what it was afterwards.
+    pub fn open_seen(&self, path: EntryPath<'_>, size_bytes: u64) -> io::Result<FileRange> {
+        Ok(FileRange::new(self.open_whatever(path)?, 0, size_bytes))
+    }
+
+    fn open_whatever(&self, path: EntryPath<'_>) -> io::Result<File> {
+        // O_NONBLOCK so that a named pipe that took the file's place cannot make us wait; it means nothing for regular files.
+        Ok(File::from(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?))
     }
 
     /// Opens a directory for reading its list and changing its attributes.
