@@ -12,6 +12,7 @@ mod event_sink;
 pub mod export;
 pub mod history;
 pub mod image;
+mod pieces;
 pub mod prune;
 pub mod run;
 mod settings;

@@ -35,12 +35,14 @@ pub mod upper;
 pub mod xattr;
 
 mod buffer;
+mod flusher;
 mod holes;
 mod ordered;
 
 pub use content::{Content, ContentError, FileRange, Layer};
 pub use entries::{Entries, EntriesBuilder, EntriesError, EntriesFormatError, Place};
 pub use entry::{ContentHash, Device, Entry, EntryBuf, Kind, KindBuf, Metadata, MetadataBuf, Mtime};
+pub use flusher::Flusher;
 pub use pack::{FileKeeper, KeepingReader, KeptFiles, Lender, Pack, PackId, Packs};
 pub use path::{EntryPath, EntryPathBuf, PathError};
 pub use stack::{Follow, Found, Links, Placed, ResolveError, Resolved, Stack};

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use layer::Flusher;
 use oci::{Digest, Hasher};
 
 use crate::draft::{discard, list};
@@ -15,7 +16,15 @@ impl Store {
     pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
         let path = self.drafts()?.unused_path();
         let file = File::create_new(&path).map_err(StoreError::file("create", &path))?;
-        Ok(BlobWriter { store: self.clone(), path, file, hasher: Hasher::new(), size_bytes: 0, committed: false })
+        Ok(BlobWriter {
+            store: self.clone(),
+            path,
+            file,
+            hasher: Hasher::new(),
+            size_bytes: 0,
+            flusher: Flusher::default(),
+            committed: false,
+        })
     }
 
     /// Returns the digests of all blobs, sorted.
@@ -89,6 +98,7 @@ pub struct BlobWriter {
     file: File,
     hasher: Hasher,
     size_bytes: u64,
+    flusher: Flusher,
     committed: bool,
 }
 
@@ -128,6 +138,7 @@ impl Write for BlobWriter {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
         self.size_bytes += written as u64;
+        self.flusher.wrote(&self.file, written as u64);
         Ok(written)
     }
 

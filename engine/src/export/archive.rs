@@ -10,6 +10,7 @@ use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
 
 use super::draft::FileDraft;
 use crate::Error;
+use crate::pieces::copy;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -158,7 +159,7 @@ impl Sink {
             Self::Directory(root) => {
                 let path = root.join(path);
                 let draft = FileDraft::create(&path)?;
-                io::copy(content, &mut draft.writer()?).map_err(Error::file("write", &path))?;
+                copy(content, &mut draft.writer()?).map_err(Error::file("write", &path))?;
                 draft.commit()
             }
             Self::Tar { writer, .. } => append(writer, &blob(&clean(path)?, size_bytes), content),

@@ -15,6 +15,7 @@ use super::archive::Room;
 use super::output::OutputParseError;
 use super::stream::TarStream;
 use crate::Error;
+use crate::pieces::copy;
 
 /// As small as what other programs write at their default level 6, since another encoder does it.
 const GZIP_LEVEL_DEFAULT: u32 = 4;
@@ -222,19 +223,6 @@ fn tar_of(store: &Store, record: &LayerRecord, blob: &Digest) -> Result<Box<dyn 
     let file = store.open_blob(blob)?.ok_or_else(missing)?;
     let failed = |source| Error::File { action: "decompress", path: PathBuf::from(blob.to_string()), source };
     Ok(Box::new(Decoder::new(file).map_err(failed)?))
-}
-
-/// Copies a stream in large pieces.
-fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Returns a layer that was made here as a blob in which no file is later than `latest`, and the digest of its tar.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::fetch::{RemoteImage, image_record};
 use crate::build::BuildRequest;
 use crate::event_sink::EventSink;
+use crate::pieces::copy;
 use crate::{Engine, Error};
 
 const ANNOTATION_NAME: &str = "io.containerd.image.name";
@@ -207,7 +208,7 @@ impl Bundle {
     fn add(&self, content: &mut dyn Read) -> Result<Digest, Error> {
         let mut writer = self.store.blob_writer()?;
         let path = PathBuf::from(&self.name);
-        io::copy(content, &mut writer).map_err(Error::file("read", &path))?;
+        copy(content, &mut writer).map_err(Error::file("read", &path))?;
         Ok(writer.commit_any()?.0)
     }
 

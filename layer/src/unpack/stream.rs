@@ -1,5 +1,4 @@
-//! The first two stages, each a thread of its own: one undoes the compression, the other hashes what comes out, and keeps it if it is to be kept. What is kept is flushed by a
-//! third one on the way: before the layer counts it has to be on the disk, which would have nothing to do until the end.
+//! The first two stages, each a thread of its own: one undoes the compression, the other hashes what comes out, and keeps it if it is to be kept.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,14 +8,12 @@ use std::thread::{Scope, ScopedJoinHandle};
 use oci::{Digest, Hasher};
 
 use crate::compression::{Compression, Decoder};
+use crate::flusher::Flusher;
 use crate::holes;
 
 /// How many decompressed bytes are handed over at once, and how many such pieces may wait.
 const CHUNK_BYTES: usize = 256 << 10;
 const CHUNKS_MAX: usize = 8;
-
-/// After so many bytes that are kept, the disk gets something to do.
-const FLUSHED_BYTES: u64 = 32 << 20;
 
 /// What is known of a stream at its end.
 pub(super) struct StreamSummary {
@@ -67,16 +64,7 @@ pub(super) fn decompress<'scope, 'env>(
         let compression = pump(stream, &raw_sender, &spare_receiver);
         compression.map_err(|error| raw_sender.send(Err(error))).ok()
     });
-    let digest = scope.spawn(move || {
-        let (flush, wanted) = sync_channel(1);
-        std::thread::scope(|flushing| {
-            if let Some(file) = keep {
-                // Whoever makes the layer durable learns what is wrong with the disk.
-                flushing.spawn(move || wanted.iter().for_each(|()| drop(file.sync_data())));
-            }
-            digest(&raw, &full_sender, keep, flush)
-        })
-    });
+    let digest = scope.spawn(move || digest(&raw, &full_sender, keep));
     (Chunks { full, spare, current: Vec::new(), at: 0 }, Stages { decompress, digest })
 }
 
@@ -110,23 +98,15 @@ fn fill(decoder: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn digest(
-    raw: &Receiver<Piece>,
-    full: &SyncSender<Piece>,
-    keep: Option<&File>,
-    flush: SyncSender<()>,
-) -> Option<(Digest, u64)> {
-    let (mut hasher, mut size_bytes) = (Hasher::new(), 0);
+fn digest(raw: &Receiver<Piece>, full: &SyncSender<Piece>, keep: Option<&File>) -> Option<(Digest, u64)> {
+    let (mut hasher, mut size_bytes, mut flusher) = (Hasher::new(), 0, Flusher::default());
     for piece in raw {
         let kept = piece.and_then(|chunk| {
             if let Some(file) = keep {
                 holes::write_at(file, &chunk, size_bytes)?;
+                flusher.wrote(file, chunk.len() as u64);
             }
             hasher.update(&chunk);
-            if size_bytes / FLUSHED_BYTES != (size_bytes + chunk.len() as u64) / FLUSHED_BYTES {
-                // If one is under way, it and the next one take this along.
-                let _ = flush.try_send(());
-            }
             size_bytes += chunk.len() as u64;
             Ok(chunk)
         });
