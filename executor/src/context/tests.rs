@@ -386,8 +386,8 @@ fn hard_links_devices_and_links_are_kept_and_sockets_are_empty_files() {
     let mode = rustix::fs::Mode::RUSR;
     let make =
         |name: &str, kind, device| rustix::fs::mknodat(rustix::fs::CWD, world.path(name), kind, mode, device).unwrap();
-    make("fifo", rustix::fs::FileType::Fifo, 0);
-    make("null", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
+    make("fifo", FileType::Fifo, 0);
+    make("null", FileType::CharacterDevice, rustix::fs::makedev(1, 3));
     let expected = ["file /a", "hard link /b", "fifo /fifo", "symlink /link", "character device /null", "file /socket"];
     assert_eq!(listing(&world.open(&[]).scan(None).unwrap()), expected);
 }
