@@ -33,6 +33,10 @@ pub(crate) struct Cli {
     #[arg(long, env = "KILN_ROOT", global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
+    /// Directory that commands write into where the store is on a file system that no overlay can write to [default: memory]
+    #[arg(long, env = "KILN_WORK_ROOT", global = true, value_name = "DIR")]
+    pub(crate) work_root: Option<PathBuf>,
+
     /// Settings file [default: /etc/kiln/config.toml, then $XDG_CONFIG_HOME/kiln/config.toml]
     #[arg(long, env = "KILN_CONFIG", global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -34,6 +34,7 @@ pub(crate) fn open_engine(cli: &Cli, jobs: Option<std::num::NonZeroUsize>) -> an
     }
     settings.add_proxies(|name| env::var(name).ok());
     settings.parallel_max = jobs;
+    settings.work_root.clone_from(&cli.work_root);
     settings.layers = env::var(LAYERS).ok().map(|rung| rung.parse()).transpose()?;
     Ok(Engine::open(settings)?)
 }

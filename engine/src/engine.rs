@@ -29,7 +29,7 @@ impl Engine {
     /// Opens the store and prepares the registry client; no registry is asked anything.
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let store = Store::open(&settings.root)?;
-        let ladder = Arc::new(Ladder::new(store.clone(), settings.layers));
+        let ladder = Arc::new(Ladder::new(store.clone(), settings.layers, settings.work_root));
         let registry = Client::new(settings.registry)?;
         let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let default = (cpus * PARALLEL_PER_CPU).max(PARALLEL_DEFAULT_MIN);

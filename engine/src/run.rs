@@ -7,13 +7,12 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use executor::sandbox::{complete_env, container_files, limit, resolve_user};
-use executor::{Entered, Networks};
+use executor::{Entered, Networks, Outside};
 use layer::{Follow, Stack, TreeWriter, upper};
 use oci::{ContainerConfig, Platform, Timestamp};
-use runtime::overlay::{Durability, Scratch, Upper};
+use runtime::overlay::{Durability, Upper};
 use runtime::terminal::WindowSize;
 use runtime::{Access, Launcher, Mount, MountSource, Root, Running, Spec, Stdio, Stream};
 use store::{ContainerId, ContainerRecord, ContainerState, LayerRecord, Snapshot, Store};
@@ -120,6 +119,8 @@ pub struct Container {
     // Given back after the container has ended, and taken down.
     network: Option<Entered>,
     networks: Networks,
+    // What the container writes into, where that is not in the store.
+    _outside: Option<Outside>,
     // Says to other processes that the container is watched over.
     _held: fs::File,
     // Holds the namespaces that the container needs until it has ended.
@@ -182,13 +183,11 @@ impl Engine {
         Ok(container)
     }
 
-    /// Makes the directory that a container writes into, and opens it.
-    fn place_to_write(&self, dir: &Path, command: &[String], is_removed: bool) -> Result<(Upper, OwnedFd), Error> {
-        if self.ladder.writes_to_memory()? {
-            let failed = |source| executor::ExecError::Scratch { command: command.join(" "), source };
-            let scratch = Scratch::new().map_err(failed)?;
-            let directory = scratch.upper().map_err(Error::file("open", Path::new("upper")))?;
-            return Ok((Upper::Scratch(Arc::new(scratch)), directory));
+    /// Makes the directory that a container writes into, and opens it. What is not in the store is held until the container has ended.
+    fn place_to_write(&self, dir: &Path, is_removed: bool) -> Result<(Upper, Option<Outside>, OwnedFd), Error> {
+        if let Some(outside) = self.ladder.outside()? {
+            let directory = outside.open().map_err(Error::file("open", Path::new("upper")))?;
+            return Ok((outside.upper(), Some(outside), directory));
         }
         let (upper, work) = (dir.join("upper"), dir.join("work"));
         for path in [&upper, &work] {
@@ -197,7 +196,7 @@ impl Engine {
         let directory = fs::File::open(&upper).map_err(Error::file("open", &upper))?.into();
         // What goes away with the container need not reach the disk.
         let durability = if is_removed { Durability::Volatile } else { Durability::Synced };
-        Ok((Upper::Dirs { upper, work, durability }, directory))
+        Ok((Upper::Dirs { upper, work, durability }, None, directory))
     }
 
     fn launch(
@@ -217,7 +216,7 @@ impl Engine {
         let user = resolve_user(&stack, request.user.as_deref().unwrap_or(&config.user))?;
         let cwd = request.working_dir.clone().unwrap_or_else(|| config.working_dir.clone());
         let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
-        let (upper, directory) = self.place_to_write(&dir, &command, request.remove)?;
+        let (upper, outside, directory) = self.place_to_write(&dir, request.remove)?;
         prepare_upper(directory, &stack, &cwd)?;
         let mut spec = Spec::new(Root::Overlay(self.ladder.overlay(&snapshot, Some(upper))?), &command);
         let hostname = request.hostname.clone().unwrap_or_else(|| record.id.to_string()[..12].to_owned());
@@ -261,6 +260,7 @@ impl Engine {
             record,
             network: Some(network),
             networks,
+            _outside: outside,
             _held: held,
             _launcher: launcher,
         })

@@ -45,6 +45,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// How layers are mounted, if that is not to be found out.
     pub layers: Option<Rung>,
+    /// Where commands write if the file system of the store cannot be written to by an overlay; `None` is in memory.
+    pub work_root: Option<PathBuf>,
     /// How registries are reached.
     pub(crate) registry: Config,
     /// How many steps run at the same time, at most; `None` is by the number of processors.
@@ -86,7 +88,8 @@ struct KeyPair {
 impl Settings {
     /// Returns the settings without any file: the store at `root`, registries as Docker reaches them.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, layers: None, registry: Config::default(), parallel_max: None, policy: Policy::default() }
+        let (registry, policy) = (Config::default(), Policy::default());
+        Self { root, layers: None, work_root: None, registry, parallel_max: None, policy }
     }
 
     /// Takes over what a settings file says; a later file wins over an earlier one.

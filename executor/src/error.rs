@@ -30,12 +30,18 @@ pub enum ExecError {
         reason: String,
     },
     /// There is no place for what a command writes.
-    #[error("cannot make a place for what \"{command}\" writes")]
+    #[error("cannot make a place in memory for what a command writes")]
     Scratch {
-        /// The program and its arguments, joined by blanks.
-        command: String,
         /// What the kernel says.
         source: OverlayError,
+    },
+    /// No overlay can write into the work root.
+    #[error("cannot let commands write beneath `{}`: {reason}; name a directory on ext4, XFS, Btrfs or a tmpfs with --work-root", root.display())]
+    WorkRoot {
+        /// The work root.
+        root: PathBuf,
+        /// What the kernel says.
+        reason: String,
     },
     /// The command took longer than it may, and was killed.
     #[error("process \"{command}\" did not complete successfully: killed after {limit:?}, the time limit of a step")]

@@ -8,7 +8,7 @@
 //! trees      directory trees                         nothing
 //! ```
 //! What commands write goes into the store and is a tree. Where the store's file system cannot be written to by an overlay (it is one itself, as in a container without a volume), it
-//! goes into memory, and from there into a pack.
+//! goes into memory or beneath the work root, and from there into a pack.
 //!
 //! All rungs show the same files. Layers of the other form are usable on every rung: where packs cannot be mounted, a tree is made of them.
 
@@ -16,8 +16,9 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use layer::pack::write_tree;
 use layer::{EntryPath, FileSource, Lender, Metadata, Stack};
@@ -32,6 +33,7 @@ use store::{Form, LayerId, RungRecord, Snapshot, Store};
 
 use crate::ExecError;
 use crate::layers::NewLayer;
+use crate::outside::{Outside, WorkRoot};
 
 /// A way to mount layers; the first that works is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,23 +106,34 @@ pub struct Standing {
     pub rung: Rung,
     /// Why it is none of those above, one reason each.
     pub reasons: Vec<String>,
-    /// Why what commands write goes into memory first, if it does.
-    pub in_memory: Option<String>,
+    /// Why what commands write goes into memory first, or beneath the work root, if it does.
+    pub outside: Option<String>,
 }
 
 /// The ladder of one store.
 pub struct Ladder {
     store: Store,
     forced: Option<Rung>,
+    work_root: Option<WorkRoot>,
+    /// Set once an overlay could write beneath the work root.
+    is_tried: OnceLock<()>,
     standing: OnceLock<Standing>,
     /// Layers in packs that are mounted for all stacks that they are in.
     images: Mutex<BTreeMap<LayerId, SharedImage>>,
 }
 
 impl Ladder {
-    /// Prepares; nothing is tried before it is needed. `forced` takes one rung without a try.
-    pub fn new(store: Store, forced: Option<Rung>) -> Self {
-        Self { store, forced, standing: OnceLock::new(), images: Mutex::default() }
+    /// Prepares; nothing is tried before it is needed. `forced` takes one rung without a try; commands write beneath `work_root` if they cannot write into the store.
+    pub fn new(store: Store, forced: Option<Rung>, work_root: Option<PathBuf>) -> Self {
+        let work_root = work_root.map(WorkRoot::new);
+        Self {
+            store,
+            forced,
+            work_root,
+            is_tried: OnceLock::new(),
+            standing: OnceLock::new(),
+            images: Mutex::default(),
+        }
     }
 
     /// Returns the rung that is used, after trying them if nobody has before on this kernel and with these rights.
@@ -129,10 +142,10 @@ impl Ladder {
             return Ok(standing);
         }
         let standing = match self.forced {
-            Some(rung) => Standing { rung, reasons: vec!["it was asked for".to_owned()], in_memory: None },
+            Some(rung) => Standing { rung, reasons: vec!["it was asked for".to_owned()], outside: None },
             None => self.find()?,
         };
-        if let (Rung::Trees, Some(reason)) = (standing.rung, &standing.in_memory) {
+        if let (Rung::Trees, Some(reason)) = (standing.rung, &standing.outside) {
             return Err(ExecError::StoreFileSystem { root: self.store.root().to_owned(), reason: reason.clone() });
         }
         Ok(self.standing.get_or_init(|| standing))
@@ -168,9 +181,24 @@ impl Ladder {
         Ok(self.standing()?.rung.access().is_some())
     }
 
-    /// Returns whether what commands write goes into memory first.
-    pub fn writes_to_memory(&self) -> Result<bool, ExecError> {
-        Ok(self.standing()?.in_memory.is_some())
+    /// Returns where a command writes if not into the store.
+    pub fn outside(&self) -> Result<Option<Outside>, ExecError> {
+        if self.standing()?.outside.is_none() {
+            return Ok(None);
+        }
+        let Some(work_root) = &self.work_root else {
+            return Outside::in_memory().map(Some).map_err(|source| ExecError::Scratch { source });
+        };
+        let root = work_root.path();
+        let dir = || work_root.dir().map_err(ExecError::file("create a directory in", root));
+        if self.is_tried.get().is_none() {
+            let kernel = Kernel::probe()
+                .map_err(|error| ExecError::WorkRoot { root: root.to_owned(), reason: error.to_string() })?;
+            let tried = try_upper(Outside::WorkRoot(Arc::new(dir()?)).upper(), &kernel);
+            tried.map_err(|reason| ExecError::WorkRoot { root: root.to_owned(), reason })?;
+            self.is_tried.get_or_init(|| ());
+        }
+        Ok(Some(Outside::WorkRoot(Arc::new(dir()?))))
     }
 
     /// Returns what starts sandboxes.
@@ -232,11 +260,11 @@ impl Ladder {
         if let Some(RungRecord { rung, reasons, read_only }) = self.store.rung(&key)?
             && let Ok(rung) = rung.parse()
         {
-            return Ok(Standing { rung, reasons, in_memory: read_only });
+            return Ok(Standing { rung, reasons, outside: read_only });
         }
         let standing = self.probe()?;
-        let Standing { rung, reasons, in_memory } = standing.clone();
-        self.store.put_rung(&key, &RungRecord { rung: rung.name().to_owned(), reasons, read_only: in_memory })?;
+        let Standing { rung, reasons, outside } = standing.clone();
+        self.store.put_rung(&key, &RungRecord { rung: rung.name().to_owned(), reasons, read_only: outside })?;
         Ok(standing)
     }
 
@@ -261,10 +289,10 @@ impl Ladder {
         let kernel = match Kernel::probe() {
             Ok(kernel) => kernel,
             Err(error) => {
-                return Ok(Standing { rung: Rung::Trees, reasons: vec![error.to_string()], in_memory: None });
+                return Ok(Standing { rung: Rung::Trees, reasons: vec![error.to_string()], outside: None });
             }
         };
-        let in_memory = self.try_upper(&kernel)?.err();
+        let outside = self.try_upper(&kernel)?.err();
         let layer = self.probe_layer()?;
         let files = match kernel.mounts {
             MountSupport::Detached => Rung::Detached,
@@ -279,11 +307,11 @@ impl Ladder {
             [(files, "mounts no EROFS image from a file"), (Rung::LoopDevices, "no loop device mounts one")]
         {
             match show(&layer, rung, &kernel) {
-                Ok(()) => return Ok(Standing { rung, reasons, in_memory }),
+                Ok(()) => return Ok(Standing { rung, reasons, outside }),
                 Err(error) => reasons.push(format!("{name}: {error}")),
             }
         }
-        Ok(Standing { rung: Rung::Trees, reasons, in_memory })
+        Ok(Standing { rung: Rung::Trees, reasons, outside })
     }
 
     /// Tries whether an overlay can write into the store; if not, returns why.
@@ -293,11 +321,7 @@ impl Ladder {
         for path in [&upper, &work] {
             fs::create_dir(path).map_err(ExecError::file("create", path))?;
         }
-        let upper = Some(Upper::Dirs { upper, work, durability: Durability::Volatile });
-        let tried = Overlay { lowers: Vec::new(), upper }.mount(kernel);
-        let tried = tried
-            .map(drop)
-            .map_err(|error| format!("an overlay cannot write to its file system: {}", root_cause(&error)));
+        let tried = try_upper(Upper::Dirs { upper, work, durability: Durability::Volatile }, kernel);
         // What cannot be removed goes with this process.
         let _ = fs::remove_dir_all(dir);
         Ok(tried)
@@ -312,6 +336,12 @@ impl Ladder {
         writer.make_file(path.as_path(), &Metadata::default(), FileSource::Bytes(PROBE_BYTES))?;
         Ok(new.complete(&writer.finish()?)?.0)
     }
+}
+
+/// Tries whether an overlay can write to a place; if not, returns why.
+fn try_upper(upper: Upper, kernel: &Kernel) -> Result<(), String> {
+    let tried = Overlay { lowers: Vec::new(), upper: Some(upper) }.mount(kernel);
+    tried.map(drop).map_err(|error| format!("an overlay cannot write to its file system: {}", root_cause(&error)))
 }
 
 /// Mounts a layer as a rung does, and reads the file that is in it.

@@ -34,8 +34,9 @@ pub(super) fn info(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut text = format!("Version: {}\n", env!("CARGO_PKG_VERSION"));
     text.push_str(&format!("Store: {}\nLayers: {}\n", engine.root().display(), standing.rung.name()));
     standing.reasons.iter().for_each(|reason| text.push_str(&format!("  not higher: {reason}\n")));
-    if let Some(reason) = &standing.in_memory {
-        text.push_str(&format!("  written to memory first: {reason}\n"));
+    if let Some(reason) = &standing.outside {
+        let place = cli.work_root.as_ref().map_or_else(|| "memory".to_owned(), |root| root.display().to_string());
+        text.push_str(&format!("  written to {place} first: {reason}\n"));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -81,8 +81,11 @@ fn stacks_of_both_forms_are_one_file_system() {
         dockerfile,
         "find / -xdev -type f | grep -c '^/a/\\|^/moved/\\|^/b/'; stat -c %d / /a /a/file /a/new /moved /bin/busybox | sort -u | wc -l; \
          du -x -s /a/new | cut -f2; ls /a /b; mv /a/file /b/ && cp /a/large /b/large && cmp /a/large /b/large && cat /b/file; \
-         echo more >> /a/again && tail -c 9 /a/again",
+         echo more >> /a/again && tail -c 9 /a/again; cp --reflink=auto /a/large /b/copy && cmp /a/large /b/copy; \
+         cp --reflink=always /a/large /b/clone 2>/dev/null && cmp /a/large /b/clone && echo cloned || echo not cloned",
     );
+    // Whether files can be cloned is up to the file system of the store, and so the same on every rung.
+    let shown = shown.strip_suffix("cloned\n").unwrap().trim_end_matches("not ");
     assert_eq!(shown, "7\n1\n/a/new\n/a:\nagain\nfile\nlarge\nlinked\nnew\nway\n\n/b:\nx\nfilefilemore\n");
 }
 
@@ -191,7 +194,7 @@ fn what_did_not_change_is_not_written_again() {
     assert!(packs(&world).iter().all(|pack| *pack != 512), "{:?}", packs(&world));
 }
 
-/// As in a container without a volume: an overlay cannot write into another one, so what commands write goes through memory.
+/// As in a container without a volume: an overlay cannot write into another one, so what commands write goes through memory, or through a directory that can be written to.
 #[test]
 fn a_store_on_an_overlay_builds_and_runs_the_same() {
     let world = world();
@@ -206,27 +209,40 @@ fn a_store_on_an_overlay_builds_and_runs_the_same() {
     let script = format!(
         "set -e; mkdir over over/lower over/upper over/work over/merged\n\
          mount -t overlay -o lowerdir=over/lower,upperdir=over/upper,workdir=over/work overlay over/merged\n\
-         export KILN_ROOT=over/merged/store; unset KILN_LAYERS\n\
+         export KILN_ROOT=over/merged/store; unset KILN_LAYERS; umask 077\n\
          $KILN import $BASE busybox >&2; $KILN build -q -t app ctx >&2; $KILN info\n\
          $KILN run --rm app sh -c \"{look}; echo x > /bin/new\"\n\
          $KILN build --progress plain -t app ctx 2>&1 | grep -c CACHED\n\
-         grep -c erofs /proc/mounts || true\n"
+         grep -c erofs /proc/mounts || true\n\
+         if [ -n \"$KILN_WORK_ROOT\" ]; then ls $KILN_WORK_ROOT; KILN_WORK_ROOT=over/merged/w $KILN build -q --no-cache ctx; fi\n\
+         umount over/merged; rm -r over"
     );
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-        .current_dir(world.path(""))
-        .env("KILN", env!("CARGO_BIN_EXE_kiln"))
-        .env("BASE", root_tar("busybox.tar"))
-        .output()
-        .unwrap();
-    let (shown, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{shown}{log}");
-    let (info, shown) = shown.split_once("/b ").unwrap();
-    assert!(info.contains("Layers: loop\n") && info.contains("written to memory first: "), "{info}");
+    let build_and_run = |work_root: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).current_dir(world.path(""));
+        command.env("KILN", env!("CARGO_BIN_EXE_kiln")).env("BASE", root_tar("busybox.tar"));
+        if !work_root.is_empty() {
+            command.env("KILN_WORK_ROOT", work_root);
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
     // The same on a store that can be written to.
     on("loop", &world, &["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
     on("loop", &world, &["build", "-q", "-t", "app", "ctx"]);
     let expected = on("loop", &world, &["run", "--rm", "app", "sh", "-c", look]);
     assert!(expected.ends_with("3\n/made\n") && !expected.contains("acpid"), "{expected}");
-    assert_eq!(format!("/b {shown}"), format!("{expected}6\n0\n"));
+    for (work_root, place) in [("", "memory"), ("outside", "outside")] {
+        let (is_built, shown, log) = build_and_run(work_root);
+        let (info, shown) = shown.split_once("/b ").unwrap_or((&shown, ""));
+        let written = format!("\n  written to {place} first: an overlay cannot write to its file system: ");
+        assert!(info.contains("Layers: loop\n") && info.contains(&written), "{info}{log}");
+        // Nothing is left in it.
+        assert_eq!(format!("/b {shown}"), format!("{expected}6\n0\n"), "{log}");
+        let refused = "cannot let commands write beneath `over/merged/w`: an overlay cannot write to its file system: ";
+        assert_eq!(is_built, work_root.is_empty(), "{log}");
+        assert_eq!(log.contains(refused), !work_root.is_empty(), "{log}");
+        let _ = fs::remove_dir_all(world.path("over"));
+    }
 }

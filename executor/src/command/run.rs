@@ -10,7 +10,7 @@ use std::sync::Arc;
 use layer::{Follow, Stack, upper};
 use llb::{Exec, SecurityMode};
 use oci::{Digest, Timestamp};
-use runtime::overlay::{Durability, Scratch, Upper};
+use runtime::overlay::{Durability, Upper};
 use runtime::{Launcher, Root, Running, Security, Spec, Stdio};
 use rustix::process::{Signal, pidfd_send_signal};
 use solver::StepError;
@@ -24,6 +24,7 @@ use super::output::{Pumped, pump};
 use crate::blocking::{blocking, failed};
 use crate::layers::NewLayer;
 use crate::network::{Entered, Networks};
+use crate::outside::Outside;
 use crate::report::{Report, Reporter, Stream, Usage};
 use crate::sandbox::{complete_env, limit, resolve_user, step_files};
 use crate::{ExecError, Ladder, Secrets};
@@ -106,9 +107,9 @@ impl Command {
         store::fault::point("step.ran").map_err(|source| failed(command.wait_error(source)))?;
         let layer = match written {
             Written::ToStore(draft) => command.finish(draft, tally.usage),
-            Written::ToMemory(scratch) => {
+            Written::Outside(outside) => {
                 let (writer, usage) = (command.clone(), tally.usage);
-                blocking(move || writer.pack(&scratch, usage)).await.map_err(failed)?
+                blocking(move || writer.pack(&outside, usage)).await.map_err(failed)?
             }
         };
         Ok(command.base.with(layer))
@@ -177,11 +178,9 @@ impl Command {
 
     /// Makes the directory that the command writes into, and opens it.
     fn place_to_write(&self) -> Result<(Written, Option<Work>, OwnedFd), ExecError> {
-        if self.ladder.writes_to_memory()? {
-            let failed = |source| ExecError::Scratch { command: self.line(), source };
-            let scratch = Scratch::new().map_err(failed)?;
-            let directory = scratch.upper().map_err(|source| self.wait_error(source))?;
-            return Ok((Written::ToMemory(Arc::new(scratch)), None, directory));
+        if let Some(outside) = self.ladder.outside()? {
+            let directory = outside.open().map_err(|source| self.wait_error(source))?;
+            return Ok((Written::Outside(outside), None, directory));
         }
         let draft = self.store.draft_layer()?;
         let tree = draft.tree();
@@ -235,9 +234,9 @@ impl Command {
         Ok(())
     }
 
-    /// Makes a layer of what the command wrote into memory. It blocks.
-    fn pack(&self, scratch: &Scratch, usage: Usage) -> Result<Layer, ExecError> {
-        let tree = layer::Tree::new(scratch.upper().map_err(|source| self.wait_error(source))?);
+    /// Makes a layer of what the command wrote outside of the store. It blocks.
+    fn pack(&self, outside: &Outside, usage: Usage) -> Result<Layer, ExecError> {
+        let tree = layer::Tree::new(outside.open().map_err(|source| self.wait_error(source))?);
         let entries = upper::scan(&tree, &self.stack)?;
         let written_bytes = Some(entries.size_bytes());
         self.reporter.report(Report::Usage { step: self.step, usage: Usage { written_bytes, ..usage } });
@@ -289,8 +288,8 @@ impl Drop for Work {
 enum Written {
     /// Into the tree of a layer in the making.
     ToStore(LayerDraft),
-    /// Into memory, as the store has no place for it.
-    ToMemory(Arc<Scratch>),
+    /// Somewhere else, as the store has no place for it.
+    Outside(Outside),
 }
 
 impl Written {
@@ -298,7 +297,7 @@ impl Written {
         let work = work.map(|work| work.0.clone()).unwrap_or_default();
         match self {
             Self::ToStore(draft) => Upper::Dirs { upper: draft.tree(), work, durability: Durability::Volatile },
-            Self::ToMemory(scratch) => Upper::Scratch(scratch.clone()),
+            Self::Outside(outside) => outside.upper(),
         }
     }
 }
