@@ -246,3 +246,20 @@ fn a_store_on_an_overlay_builds_and_runs_the_same() {
         let _ = fs::remove_dir_all(world.path("over"));
     }
 }
+
+/// Kiln in a container without a volume: its store is on the container's overlay.
+#[test]
+fn a_container_builds_and_runs_containers() {
+    let world = World::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_kiln"));
+    world.write("ctx/inner/Dockerfile", "FROM base\nRUN echo built inside >/f\n");
+    fs::copy(root_tar("busybox.tar"), world.path("ctx/base.tar")).unwrap();
+    world.write(
+        "ctx/Dockerfile",
+        "FROM busybox\nRUN --security=insecure --mount=type=bind,from=program,source=kiln,target=/kiln --mount=type=bind,target=/ctx \\\n\
+         /kiln import /ctx/base.tar base && /kiln build -q -t app /ctx/inner && /kiln run --rm app cat /f >/shown\n",
+    );
+    let from = format!("program={}", program.parent().unwrap().display());
+    world.ok(&["build", "-q", "--allow", "security.insecure", "--build-context", &from, "-t", "outer", "ctx"]);
+    assert_eq!(world.ok(&["run", "--rm", "outer", "cat", "/shown"]), "built inside\n");
+}
