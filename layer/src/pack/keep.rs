@@ -12,6 +12,7 @@ use super::packs::Pack;
 use crate::content::FileRange;
 use crate::entry::ContentHash;
 use crate::erofs::Extent;
+use crate::flusher::Flusher;
 use crate::hash;
 use crate::holes;
 use crate::tree::{CopyError, FileSource, Target, write_source};
@@ -34,6 +35,7 @@ pub struct FileKeeper {
     /// Where the next file goes.
     end: AtomicU64,
     places: Mutex<Places>,
+    flusher: Mutex<Flusher>,
     has_failed: AtomicBool,
 }
 
@@ -56,7 +58,8 @@ pub struct KeepingReader<'k> {
 impl FileKeeper {
     /// Starts in a pack that is empty.
     pub fn new(pack: Pack) -> Self {
-        Self { pack, end: AtomicU64::new(0), places: Mutex::default(), has_failed: AtomicBool::new(false) }
+        let (places, flusher) = (Mutex::default(), Mutex::default());
+        Self { pack, end: AtomicU64::new(0), places, flusher, has_failed: AtomicBool::new(false) }
     }
 
     /// Starts reading on one thread.
@@ -82,6 +85,11 @@ impl FileKeeper {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
+    /// Gives the disk something to do: the layer that is made of the files counts only once they are there.
+    fn wrote(&self, bytes: u64) {
+        self.flusher.lock().unwrap_or_else(PoisonError::into_inner).wrote(&self.pack.file, bytes);
+    }
+
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,6 +100,7 @@ impl FileKeeper {
         let target = Target::part(&self.pack.file, offset);
         match write_source(target, FileSource::Range { range, content: None }) {
             Ok((size_bytes, content)) => {
+                self.wrote(size_bytes);
                 self.places().entry((content, size_bytes)).or_insert(Extent { pack: 0, offset });
                 Ok((size_bytes, content))
             }
@@ -150,6 +159,7 @@ impl KeepingReader<'_> {
         if holes::write_at(&self.keeper.pack.file, gathered, offset).is_err() {
             return self.keeper.fail();
         }
+        self.keeper.wrote(gathered.len() as u64);
         let mut places = self.keeper.places();
         for (content, size_bytes, start) in self.waiting.drain(..) {
             places.entry((content, size_bytes)).or_insert(Extent { pack: 0, offset: offset + start });
