@@ -210,6 +210,17 @@ fn a_pipe_or_a_device_is_written_to_and_not_replaced() {
     }
 }
 
+#[test]
+fn a_full_disk_is_said_of_the_file_that_did_not_fit() {
+    let world = world();
+    for how in ["gzip", "uncompressed"] {
+        let output = format!("type=oci,dest=/dev/full,compression={how}");
+        let ended = world.kiln(&["build", "-q", "-o", &output, "ctx"]);
+        let said = "cannot write `/dev/full`: No space left on device (os error 28)\n";
+        assert!(ended.code == 1 && ended.stderr.contains(said), "{how}: {}", ended.stderr);
+    }
+}
+
 /// What is exported in several gzip members or zstd frames is one stream for other programs: skopeo checks every digest, umoci and zstd unpack.
 #[test]
 fn other_programs_read_compressed_layers() {

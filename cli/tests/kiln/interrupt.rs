@@ -17,7 +17,11 @@ pub(crate) fn is_running(marker: &str) -> bool {
 
 /// Starts a build, waits until it prints `until`, sends a signal, and returns the exit code.
 fn interrupt(world: &World, until: &str, signal: Signal) -> Option<i32> {
-    let mut child = world.spawn(&["build", "--progress", "plain", "-t", "app", "ctx"]);
+    interrupt_with(world, &["-t", "app"], until, signal)
+}
+
+fn interrupt_with(world: &World, options: &[&str], until: &str, signal: Signal) -> Option<i32> {
+    let mut child = world.spawn(&[&["build", "--progress", "plain"], options, &["ctx"]].concat());
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains(until)), "the build never printed `{until}`");
     kill_process(Pid::from_child(&child), signal).unwrap();
@@ -55,4 +59,20 @@ fn a_killed_build_leaves_no_process_and_the_next_one_tidies_up() {
     let named = world.ok(&["inspect", "-f", "{{len .RootFS.Layers}}", "app"]);
     let layers = std::fs::read_dir(world.store().join("layers")).unwrap().count();
     assert_eq!(format!("{layers}\n"), named);
+}
+
+#[test]
+fn an_interrupted_export_ends_at_once_and_leaves_nothing() {
+    let world = World::new();
+    // It takes a compressor some seconds that tries hard.
+    let text: Vec<u8> =
+        (0..50_000_000u32).map(|number| b'a' + (number.wrapping_mul(2_654_435_761) >> 28) as u8).collect();
+    world.write("ctx/text", &text);
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY text /\n");
+    world.build(&["-t", "app", "ctx"]);
+    let names = || std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name()).count();
+    let before = names();
+    let output = "type=oci,dest=out.tar,compression=gzip,compression-level=9";
+    let code = interrupt_with(&world, &["-o", output], "exporting to oci image format", Signal::INT);
+    assert_eq!((code, names()), (Some(130), before));
 }

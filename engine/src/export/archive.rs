@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use layer::tar::{BLOCK_BYTES, TarOptions, Writer, header_of};
+use layer::tar::{BLOCK_BYTES, TarOptions, TarWriteError, Writer, header_of};
 use layer::{ContentHash, Entry, EntryPathBuf, Kind, Metadata};
 
 use super::draft::FileDraft;
@@ -35,6 +35,8 @@ pub(crate) enum Sink {
         writer: Box<Writer<Box<dyn Write + Send>>>,
         /// The file, which is put in its place at the end; `None` of standard output, a device or a pipe.
         draft: Option<FileDraft>,
+        /// What messages call it.
+        path: PathBuf,
     },
 }
 
@@ -48,6 +50,11 @@ pub(crate) struct Room<'a> {
 impl Room<'_> {
     /// Up to this length a file can be written so: the header of a longer one may have another length (POSIX, ustar: the length has eleven octal digits).
     pub(crate) const BYTES_MAX: u64 = 4 << 30;
+
+    /// Returns where the tar is to be.
+    pub(crate) fn path(&self) -> &Path {
+        self.draft.target()
+    }
 
     /// Returns what writes to where the content goes.
     pub(crate) fn begin(&self) -> Result<File, Error> {
@@ -95,19 +102,19 @@ fn blob(path: &EntryPathBuf, size_bytes: u64) -> Entry<'_> {
 
 impl Sink {
     pub(crate) fn open(destination: &Destination) -> Result<Self, Error> {
-        let tar = |out: Box<dyn Write + Send>, draft| {
+        let tar = |out: Box<dyn Write + Send>, draft, path: &Path| {
             let out: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(BUFFER_BYTES, out));
-            Self::Tar { writer: Box::new(Writer::new(out, TarOptions::FILE_SYSTEM)), draft }
+            Self::Tar { writer: Box::new(Writer::new(out, TarOptions::FILE_SYSTEM)), draft, path: path.to_owned() }
         };
         match destination {
             Destination::Directory(path) => {
                 fs::create_dir_all(path).map_err(Error::file("create", path))?;
                 Ok(Self::Directory(path.clone()))
             }
-            Destination::Stdout => Ok(tar(Box::new(io::stdout()), None)),
+            Destination::Stdout => Ok(tar(Box::new(io::stdout()), None, Path::new("-"))),
             Destination::File(path) => {
                 let (file, draft) = open_file(path)?;
-                Ok(tar(Box::new(file), draft))
+                Ok(tar(Box::new(file), draft, path))
             }
         }
     }
@@ -135,19 +142,19 @@ impl Sink {
                 let path = root.join(path);
                 fs::create_dir_all(&path).map_err(Error::file("create", &path))
             }
-            Self::Tar { writer, .. } => {
+            Self::Tar { writer, path: archive, .. } => {
                 let (path, kind) = (clean(path)?, Kind::Directory { opaque: false });
                 let metadata = Metadata { mode: 0o755, ..Metadata::default() };
-                append(writer, &Entry { path: path.as_path(), kind, metadata }, &mut io::empty())
+                append((writer, archive), &Entry { path: path.as_path(), kind, metadata }, &mut io::empty())
             }
         }
     }
 
     /// Returns room for a file that is not known yet; `None` where files have to be.
     pub(crate) fn room(&mut self) -> Result<Option<Room<'_>>, Error> {
-        let Self::Tar { writer, draft: Some(draft) } = self else { return Ok(None) };
+        let Self::Tar { writer, draft: Some(draft), .. } = self else { return Ok(None) };
         let failed = |source| Error::file::<io::Error>("write", draft.target())(source);
-        writer.flush().map_err(|error| failed(io::Error::other(error)))?;
+        writer.flush().map_err(|error| failed(cause(error)))?;
         let start = draft.writer()?.stream_position().map_err(failed)?;
         Ok(Some(Room { draft, start }))
     }
@@ -162,16 +169,17 @@ impl Sink {
                 copy(content, &mut draft.writer()?).map_err(Error::file("write", &path))?;
                 draft.commit()
             }
-            Self::Tar { writer, .. } => append(writer, &blob(&clean(path)?, size_bytes), content),
+            Self::Tar { writer, path: archive, .. } => {
+                append((writer, archive), &blob(&clean(path)?, size_bytes), content)
+            }
         }
     }
 
     /// Ends the export, and puts a tar in its place. What is dropped before leaves nothing of a tar.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        let Self::Tar { writer, draft } = self else { return Ok(()) };
-        let path = draft.as_ref().map_or(Path::new("-"), FileDraft::target);
-        let failed = |source| Error::file::<io::Error>("write", path)(source);
-        let mut out = writer.finish().map_err(|error| failed(io::Error::other(error)))?;
+        let Self::Tar { writer, draft, path } = self else { return Ok(()) };
+        let failed = |source| Error::file::<io::Error>("write", &path)(source);
+        let mut out = writer.finish().map_err(|error| failed(cause(error)))?;
         out.flush().map_err(failed)?;
         drop(out);
         draft.map_or(Ok(()), FileDraft::commit)
@@ -188,11 +196,19 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Option<FileDraft>), Error>
     Ok((draft.writer()?, Some(draft)))
 }
 
-fn append(writer: &mut Writer<Box<dyn Write + Send>>, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), Error> {
-    let appended = writer.append(entry, content);
-    appended.map_err(|source| Error::File {
-        action: "write",
-        path: PathBuf::from(entry.path.to_string()),
-        source: io::Error::other(source),
-    })
+fn append(
+    (writer, archive): (&mut Writer<Box<dyn Write + Send>>, &Path),
+    entry: &Entry<'_>,
+    content: &mut dyn Read,
+) -> Result<(), Error> {
+    let failed = Error::file::<io::Error>("write", archive);
+    writer.append(entry, content).map_err(|error| failed(cause(error)))
+}
+
+/// Returns what went wrong with the place that is written to, or else what went wrong.
+fn cause(error: TarWriteError) -> io::Error {
+    match error {
+        TarWriteError::Output { source } => source,
+        error => io::Error::other(error),
+    }
 }

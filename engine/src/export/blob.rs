@@ -10,6 +10,7 @@ use layer::compression::Decoder;
 use layer::tar::{TarOptions, export_layer};
 use oci::{Descriptor, Digest, Hasher, Timestamp, media_type};
 use store::{LayerId, LayerOrigin, LayerRecord, Store, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use super::archive::Room;
 use super::output::OutputParseError;
@@ -144,13 +145,15 @@ pub(crate) fn layer_blob(
     record: &LayerRecord,
     (compression, force): (Compression, bool),
     room: Option<&Room<'_>>,
+    cancel: &CancellationToken,
 ) -> Result<LayerBlob, Error> {
     let Some(LayerOrigin { blob, .. }) = &record.origin else {
         let opened = store.layer(record.clone())?.open()?;
         let (id, diff_id) = (record.id, record.diff_id);
         let room = room.filter(|_| fits(&opened));
+        let cancel = cancel.clone();
         let write = move |out: &mut dyn Write| {
-            let exported = export_layer(&opened, TarOptions::LAYER, out);
+            let exported = export_layer(&opened, TarOptions::LAYER, Until { stream: out, cancel });
             let actual = exported.map_err(|source| Error::Export { id, source })?.digest;
             match diff_id {
                 Some(expected) if expected != actual => Err(other_tar(id, expected, actual)),
@@ -180,7 +183,9 @@ pub(crate) fn layer_blob(
         return Ok(LayerBlob { descriptor, content: Content::File(file), is_known: false });
     }
     let room = room.filter(|_| record.tar_bytes.is_some_and(|bytes| bytes <= Room::BYTES_MAX));
+    let cancel = cancel.clone();
     write_blob(store, compression, room, |out| {
+        let out = Until { stream: out, cancel };
         let failed =
             |source| Error::File { action: "decompress", path: PathBuf::from(blob.digest.to_string()), source };
         let mut out = Digesting { out, hasher: Hasher::new(), size_bytes: 0 };
@@ -232,6 +237,7 @@ pub(crate) fn rewritten_blob(
     compression: Compression,
     latest: Timestamp,
     room: Option<&Room<'_>>,
+    cancel: &CancellationToken,
 ) -> Result<(LayerBlob, Digest), Error> {
     let opened = store.layer(record.clone())?.open()?;
     let options = TarOptions { mtime_seconds_max: Some(latest.unix_seconds()), ..TarOptions::LAYER };
@@ -240,6 +246,7 @@ pub(crate) fn rewritten_blob(
     audit(&opened).map_err(|source| StoreError::LayerDamaged { id, source })?;
     let room = room.filter(|_| fits(&opened));
     let blob = write_blob(store, compression, room, |out| {
+        let out = Until { stream: out, cancel: cancel.clone() };
         let exported = export_layer(&opened, options, out).map_err(|source| Error::Export { id, source })?;
         diff_id = exported.digest;
         Ok(())
@@ -267,7 +274,7 @@ fn write_blob(
     room: Option<&Room<'_>>,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<LayerBlob, Error> {
-    let failed = |source| Error::file::<io::Error>("write", store.root())(source);
+    let failed = |source| Error::file::<io::Error>("write", room.map_or(store.root(), Room::path))(source);
     let mut out = Digesting {
         out: BufWriter::with_capacity(BUFFER_BYTES, room.map_or_else(|| Ok(store.temporary_file()?), Room::begin)?),
         hasher: Hasher::new(),
@@ -290,6 +297,36 @@ fn write_blob(
     };
     let descriptor = Descriptor::new(compression.media_type(), hasher.finish(), size_bytes);
     Ok(LayerBlob { descriptor, content, is_known: true })
+}
+
+/// A stream that fails once the export is cancelled.
+pub(crate) struct Until<S> {
+    pub(crate) stream: S,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl<S> Until<S> {
+    fn check(&self) -> io::Result<()> {
+        if self.cancel.is_cancelled() { Err(io::Error::other("the export is cancelled")) } else { Ok(()) }
+    }
+}
+
+impl<S: Read> Read for Until<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Until<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 /// A stream that is hashed and counted on its way.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::annotation::{Annotation, AnnotationLevel, annotations_of};
 use super::archive::Sink;
-use super::blob::{Checked, Compression, known_blob, layer_blob, rewritten_blob};
+use super::blob::{Checked, Compression, Until, known_blob, layer_blob, rewritten_blob};
 use super::output::{BundleKind, BundleOutput, EpochChoice};
 use super::{ExportRequest, own_names};
 use crate::image::config_of;
@@ -87,7 +87,8 @@ pub(crate) fn write_bundle(
 ) -> Result<Vec<Descriptor>, Error> {
     let mut writer = BundleWriter::new(store, (output, latest), cancel)?;
     let written = bundle.iter().map(|image| writer.image(image)).collect::<Result<Vec<_>, Error>>();
-    let descriptors = written?;
+    // What goes wrong with a stream once it is cancelled follows from that.
+    let descriptors = written.map_err(|error| if cancel.is_cancelled() { Error::Cancelled } else { error })?;
     writer.indexes()?;
     writer.sink.finish().map(|()| descriptors)
 }
@@ -177,10 +178,12 @@ impl<'a> BundleWriter<'a> {
             }
             let room = self.sink.room()?;
             let (mut blob, diff_id) = match self.latest.filter(|_| record.origin.is_none()) {
-                Some(latest) => rewritten_blob(self.store, record, self.compression, latest, room.as_ref())?,
+                Some(latest) => {
+                    rewritten_blob(self.store, record, self.compression, latest, room.as_ref(), self.cancel)?
+                }
                 None => {
                     let how = (self.compression, self.force);
-                    (layer_blob(self.store, record, how, room.as_ref())?, layer.diff_id)
+                    (layer_blob(self.store, record, how, room.as_ref(), self.cancel)?, layer.diff_id)
                 }
             };
             diff_ids.push(diff_id);
@@ -270,7 +273,8 @@ impl<'a> BundleWriter<'a> {
         if !self.written.insert(descriptor.digest) || self.sink.has(&path) {
             return Ok(());
         }
-        self.sink.file(&path, descriptor.size_bytes, content)
+        let mut content = Until { stream: content, cancel: self.cancel.clone() };
+        self.sink.file(&path, descriptor.size_bytes, &mut content)
     }
 
     /// Writes what leads to the images. A layout that is there already keeps its other images.
