@@ -1,6 +1,6 @@
 //! Work that threads do side by side, and whose results come in the order in which it was given.
 //!
-//! **Invariant:** what is given and not yet taken is bounded: as many pieces wait as there are threads, each thread has one, and as many results wait as there are threads.
+//! **Invariant:** what is given and not yet taken is bounded: two pieces of work or results for each thread, and one more that waits to be given.
 
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
