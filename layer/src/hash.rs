@@ -32,8 +32,7 @@ pub(crate) fn finish(hasher: &blake3::Hasher) -> ContentHash {
 }
 
 /// Hashes `size_bytes` bytes, which pieces of them give: `hash_piece` is called for each piece, on whichever core is free, with a hasher that knows where the piece starts, and with
-/// the positions of its start and its end; it has to give the hasher all bytes between them. Returns the error of the first
-/// piece that has one.
+/// the positions of its start and its end; it has to give the hasher all bytes between them. Returns the error of the first piece that has one.
 ///
 /// The hash is that of the bytes in their order: BLAKE3 is a tree of hashes, and each piece is a whole tree below (BLAKE3 paper, section 2.1).
 pub(crate) fn in_pieces<E: Send>(
