@@ -23,7 +23,7 @@ demo-packages:
 	fixtures/packages.sh busybox-static
 
 packages:
-	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2 erofs-utils git e2fsprogs mount nftables skopeo umoci zstd qemu-system-x86 kmod binutils openssh-client openssh-server
+	fixtures/packages.sh busybox-static docker-registry mmdebstrap util-linux-extra bsdutils python3-minimal xz-utils bzip2 erofs-utils git e2fsprogs xfsprogs btrfs-progs mount nftables skopeo umoci zstd qemu-system-x86 kmod binutils openssh-client openssh-server
 
 roots: packages $(ROOTS)/busybox.tar $(ROOTS)/debian-gcc.tar $(ROOTS)/vm-bookworm/initrd $(ROOTS)/vm-trixie/initrd $(ROOTS)/foreign/qemu $(ROOTS)/readers
 

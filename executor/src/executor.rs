@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use layer::tar::Checkpoints;
 use layer::tree::LostXattrs;
 use layer::{KeptFiles, Lender, Stack};
 use llb::{
@@ -152,6 +153,9 @@ impl<'a> Executor<'a> {
                 })?,
                 None => stack_digest(files.stack()?),
             };
+            if purpose == Purpose::Build && files.len() >= AHEAD_FILES_MIN {
+                context.remember_beside();
+            }
             Ok(Arc::new(Scan { files, digest }))
         });
         let scan = scan.await?;
@@ -213,6 +217,7 @@ impl<'a> Executor<'a> {
                 .filter_map(|(place, source)| Some((*place, pin(source.scan.as_ref()?.digest))))
                 .collect();
             let (ladder, lenders) = (self.sources.shared.ladder.clone(), self.lenders.clone());
+            let store = self.sources.shared.store.clone();
             let (below, actions) = (below.clone(), actions.to_vec());
             let key = lenders::key(self.graph, &self.contexts, vertex)?;
             let tars = self.graph.find(&vertex.digest).is_some_and(|id| self.tars.wants(id)).then(|| self.tars.clone());
@@ -224,10 +229,18 @@ impl<'a> Executor<'a> {
                     Some(source) => Ok(source.as_copy_source(changes)),
                     None => Err(ExecError::Unknown { what: "input", name: place.to_string() }.into()),
                 };
-                match apply(new.writer(lender, below)?, &actions, source) {
+                let before = last.as_ref().map(Layer::open).transpose()?;
+                let entries = before.as_ref().map(|before| &before.entries);
+                match apply(new.writer(lender, below)?, &actions, entries, source) {
                     Ok(written) => {
                         if let Some((tars, layer)) = tars.zip(new.readable(&written)) {
-                            tars.start(new.id(), layer);
+                            let last = last.clone().zip(before.clone());
+                            tars.start(new.id(), layer, move || {
+                                let (last, before) = last?;
+                                // What cannot be read is found out again.
+                                let checkpoints = store.tar_checkpoints(&last.id()).ok()??;
+                                Some((before.entries, Checkpoints::decode(&checkpoints)?))
+                            });
                         }
                         let (layer, lost) = new.complete(&written)?;
                         ladder.remember(&key, &layer, last.as_ref())?;
@@ -412,7 +425,7 @@ impl<'a> Executor<'a> {
             let copy = llb::Copy { input: 0, destination, owner: None, mode: None, unpack: Unpack::Never };
             let source = |_| Ok(CopySource { stack, selection: &selection, changes, name: "build context" });
             let writer = new.writer(Lender::default(), Stack::default())?;
-            match apply(writer, &[FileAction::Copy(copy)], source) {
+            match apply(writer, &[FileAction::Copy(copy)], None, source) {
                 Ok(written) => Ok(new.complete(&written)?.0),
                 Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),
                 Err(FileError::Failed(error)) => Err(error),

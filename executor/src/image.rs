@@ -249,7 +249,7 @@ pub fn import_layer(store: &Store, ladder: &Ladder, stream: impl Read + Send) ->
         packed.tar = None;
     }
     let layer = Layer::finished(unpacked.draft, unpacked.record.clone());
-    let exported = layer::tar::digest_layer(&layer.open()?, || true).map_err(|source| ExecError::Export { source })?;
+    let exported = layer::tar::digest_layer(&layer.open()?).map_err(|source| ExecError::Export { source })?;
     let record = LayerRecord {
         content: layer::digest::of_layer(&unpacked.entries),
         diff_id: Some(exported.digest),

@@ -109,7 +109,8 @@ impl NewLayer {
             seal: None,
         };
         let record = record.sealed(self.draft.dir())?;
-        Ok((Layer::finished(self.draft, record), lost))
+        let opened = self.readable(written);
+        Ok((Layer::finished_as(self.draft, record, opened), lost))
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use layer::tar::{Exported, digest_layer};
+use layer::Entries;
+use layer::tar::{Checkpoints, Digested, digest_layer_like};
 use llb::{Edge, Graph, Op, VertexId};
 use store::LayerId;
 
@@ -21,7 +22,7 @@ const RUNNING_MAX: usize = 4;
 pub struct TarDigests {
     /// The steps whose layers are in a result, by their place in the graph.
     is_in_result: Vec<bool>,
-    running: Mutex<HashMap<LayerId, JoinHandle<Option<Exported>>>>,
+    running: Mutex<HashMap<LayerId, JoinHandle<Option<Digested>>>>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -50,26 +51,35 @@ impl TarDigests {
         self.is_in_result.get(step.index()) == Some(&true)
     }
 
-    /// Starts with a layer whose files do not change any more.
-    pub(crate) fn start(&self, id: LayerId, layer: layer::Layer) {
+    /// Starts with a layer whose files do not change any more; `like` finds what is known of one that may begin alike.
+    pub(crate) fn start(
+        &self,
+        id: LayerId,
+        layer: layer::Layer,
+        like: impl FnOnce() -> Option<(Entries, Checkpoints)> + Send + 'static,
+    ) {
         let mut running = self.running();
         if running.len() >= RUNNING_MAX || layer.entries.size_bytes() < LAYER_BYTES_MIN {
             return;
         }
         let is_over = Arc::clone(&self.is_over);
-        let hash = move || digest_layer(&layer, || !is_over.load(Ordering::Relaxed)).ok();
+        let hash = move || {
+            let like = like();
+            let like = like.as_ref().map(|(entries, checkpoints)| (entries, checkpoints));
+            digest_layer_like(&layer, like, || !is_over.load(Ordering::Relaxed)).ok()
+        };
         if let Ok(thread) = std::thread::Builder::new().name("tar digest".to_owned()).spawn(hash) {
             running.insert(id, thread);
         }
     }
 
     /// Waits for what was started with a layer; `None` means that nothing was, or that it failed.
-    pub fn wait(&self, id: LayerId) -> Option<Exported> {
+    pub fn wait(&self, id: LayerId) -> Option<Digested> {
         let thread = self.running().remove(&id)?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<LayerId, JoinHandle<Option<Exported>>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<LayerId, JoinHandle<Option<Digested>>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,15 +137,15 @@ mod tests {
     fn what_was_started_is_waited_for_once() {
         let (tars, layer) = (TarDigests::default(), layer_of(3 << 20));
         let id = LayerId::random();
-        tars.start(id, layer.clone());
-        assert_eq!(tars.wait(id), Some(digest_layer(&layer, || true).unwrap()));
+        tars.start(id, layer.clone(), || None);
+        assert_eq!(tars.wait(id), Some(digest_layer_like(&layer, None, || true).unwrap()));
         assert_eq!(tars.wait(id), None);
         // A small one is quick enough to be left to the end.
-        tars.start(id, layer_of(1000));
+        tars.start(id, layer_of(1000), || None);
         assert_eq!(tars.wait(id), None);
         // Too many at once are left, too; what nobody asks for ends with it.
         let ids: Vec<LayerId> = (0..=RUNNING_MAX).map(|_| LayerId::random()).collect();
-        ids.iter().for_each(|id| tars.start(*id, layer.clone()));
+        ids.iter().for_each(|id| tars.start(*id, layer.clone(), || None));
         assert_eq!(tars.running().len(), RUNNING_MAX);
     }
 }

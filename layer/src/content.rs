@@ -4,10 +4,12 @@
 //! large file in which they stand one after another.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use rustix::io::preadv;
 
 use crate::entries::Entries;
 use crate::entry::{Entry, Kind};
@@ -154,9 +156,9 @@ impl FileRange {
         Arc::ptr_eq(&self.file, &next.file) && gap.is_some_and(|gap| gap <= gap_bytes)
     }
 
-    /// Returns the piece of the same file from the start of this one to `end`.
-    pub(crate) fn up_to(&self, end: u64) -> Self {
-        Self::new(Arc::clone(&self.file), self.offset, end.saturating_sub(self.offset))
+    /// Reads what begins where the piece begins, and may go on behind its end, into buffers one after the other, in a single call; returns how much there was.
+    pub(crate) fn read_vectored_at_start(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(preadv(&*self.file, buffers, self.offset)?)
     }
 
     /// Reads the bytes at `at` of the piece into `buffer`; fewer than it has room for only at the end of the piece, or of the file.

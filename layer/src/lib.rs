@@ -46,5 +46,5 @@ pub use flusher::Flusher;
 pub use pack::{FileKeeper, KeepingReader, KeptFiles, Lender, Pack, PackId, Packs};
 pub use path::{EntryPath, EntryPathBuf, PathError};
 pub use stack::{Follow, Found, Links, Placed, ResolveError, Resolved, Stack};
-pub use tree::{FileSlot, FileSource, FinishedTree, Special, Tree, TreeError, TreeWriter, WrittenFile};
+pub use tree::{FileSlot, FileSource, FinishedTree, LentFile, Special, Tree, TreeError, TreeWriter, WrittenFile};
 pub use xattr::{Xattrs, XattrsBuf};

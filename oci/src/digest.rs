@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 
 /// The length of a digest, in bytes.
 pub const DIGEST_BYTES: usize = 32;
@@ -129,6 +130,13 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The length of a [`HasherState`], in bytes.
+pub const HASHER_STATE_BYTES: usize = 104;
+
+/// What a [`Hasher`] has come to: another one goes on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasherState(pub [u8; HASHER_STATE_BYTES]);
+
 /// A digest in the making; bytes are written to it in any number of pieces.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
@@ -148,6 +156,19 @@ impl Hasher {
     pub fn field(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
+    }
+
+    /// Returns what all that was added came to so far.
+    pub fn state(&self) -> HasherState {
+        let mut bytes = [0; HASHER_STATE_BYTES];
+        bytes.copy_from_slice(&self.0.serialize());
+        HasherState(bytes)
+    }
+
+    /// Goes on from what [`Hasher::state`] returned; `None` for what it cannot have returned.
+    pub fn from_state(state: &HasherState) -> Option<Self> {
+        let state = SerializedState::<sha2::Sha256>::try_from(state.0.as_slice()).ok()?;
+        sha2::Sha256::deserialize(&state).ok().map(Self)
     }
 
     /// Returns the digest of all that was added.
@@ -191,6 +212,19 @@ mod tests {
         let upper = format!("sha256:{}", "AB".repeat(32));
         assert_eq!(refused(&upper), format!("invalid digest `{upper}`: {expected}"));
         assert_eq!(refused("md5:00"), "unsupported digest algorithm `md5` in `md5:00`: expected `sha256`");
+    }
+
+    #[test]
+    fn a_hasher_goes_on_from_a_state() {
+        let bytes: Vec<u8> = (0..1000_u32).map(|at| at as u8).collect();
+        for cut in [0, 1, 63, 64, 65, 512, 999, 1000] {
+            let mut begun = Hasher::new();
+            begun.update(&bytes[..cut]);
+            let mut hasher = Hasher::from_state(&begun.state()).unwrap();
+            hasher.update(&bytes[cut..]);
+            assert_eq!(hasher.finish(), Digest::of(&bytes), "{cut}");
+        }
+        assert!(Hasher::from_state(&HasherState([0xff; HASHER_STATE_BYTES])).is_none());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub mod reference;
 pub mod timestamp;
 
 pub use config::{ContainerConfig, HealthCheck, History, ImageConfig, RootFs};
-pub use digest::{Digest, DigestParseError, Hasher};
+pub use digest::{Digest, DigestParseError, HASHER_STATE_BYTES, Hasher, HasherState};
 pub use manifest::{Descriptor, Index, Manifest};
 pub use platform::{Platform, PlatformParseError};
 pub use reference::{Reference, ReferenceParseError};

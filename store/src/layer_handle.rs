@@ -86,9 +86,15 @@ impl Layer {
 
     /// Returns the handle of a layer that is finished and not recorded yet.
     pub fn finished(draft: LayerDraft, record: LayerRecord) -> Self {
+        Self::finished_as(draft, record, None)
+    }
+
+    /// The same of one that was just made: `opened` is what [`Layer::open`] would read again.
+    pub fn finished_as(draft: LayerDraft, record: LayerRecord, opened: Option<layer::Layer>) -> Self {
         let (id, dir) = (draft.id(), draft.dir().to_owned());
         let facts = Facts::Known(Arc::new(record));
-        Self(Arc::new(Inner { id, dir, facts, store: None, opened: OnceLock::new(), draft: Mutex::new(Some(draft)) }))
+        let opened = opened.map_or_else(OnceLock::new, OnceLock::from);
+        Self(Arc::new(Inner { id, dir, facts, store: None, opened, draft: Mutex::new(Some(draft)) }))
     }
 
     /// Returns the layer's id.

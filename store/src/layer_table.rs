@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::{Reader, Table, Writer};
 use crate::epoch::Epoch;
-use crate::{LayerId, PackedRecord, Seal, StoreError, condemned, last_layer, remote, seal, usage};
+use crate::{LayerId, PackedRecord, Seal, StoreError, condemned, last_layer, remote, seal, tar_checkpoints, usage};
 
 /// Layers by id.
 const LAYERS: Table = Table(b'L');
@@ -131,6 +131,7 @@ fn forget(writer: &mut Writer<'_, '_>, key: &[u8], record: &LayerRecord) -> Resu
     writer.delete(LAYERS, key)?;
     usage::forget(writer, key)?;
     seal::forget(writer, key)?;
+    tar_checkpoints::forget(writer, key)?;
     if let Some(diff_id) = &record.diff_id
         && writer.reader().get(DIFFS, diff_id.as_bytes())? == Some(key)
     {

@@ -49,6 +49,7 @@ mod remote;
 mod rung;
 mod seal;
 mod selection;
+mod tar_checkpoints;
 mod usage;
 
 pub use blob::BlobWriter;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::power::Disk;
 use crate::world::{World, root_tar};
 
 const RUNGS: [&str; 4] = ["detached", "attached", "loop", "trees"];
@@ -147,6 +148,30 @@ fn a_rung_that_is_none_is_refused() {
     );
 }
 
+/// What was hashed of a tar is not hashed again: who loads the image checks that its digest is right nevertheless.
+#[test]
+fn the_digest_of_a_changed_copy_is_that_of_its_tar() {
+    let world = world();
+    world.ok(&["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+    world.write("ctx/Dockerfile", "FROM busybox\nCOPY a /made/on/the/way/");
+    for number in 0..120 {
+        world.write(&format!("ctx/a/many/{number:03}"), vec![number; 100_000]);
+    }
+    let made = || world.in_image("app", "stat -c %y /made /made/on/the/way");
+    let build = || world.ok(&["build", "-q", "-t", "app", "ctx"]);
+    build();
+    let first = made();
+    for changed in ["many/119", "many/050", "many/new", "empty"] {
+        world.write(&format!("ctx/a/{changed}"), changed);
+        build();
+        assert_eq!(made(), first, "a directory that is made again is as old as it was");
+        let other = World::empty();
+        world.ok(&["save", "-o", "app.tar", "app"]);
+        other.ok(&["load", "-i", world.path("app.tar").to_str().unwrap()]);
+        assert_eq!(other.in_image("app", &format!("cat /made/on/the/way/{changed}")), changed);
+    }
+}
+
 /// The packs of all layers: their lengths, by the names of the files that they are.
 fn packs(world: &World) -> Vec<u64> {
     use std::os::unix::fs::MetadataExt;
@@ -192,6 +217,34 @@ fn what_did_not_change_is_not_written_again() {
     world.ok(&["rmi", "second"]);
     world.ok(&["prune", "-a", "-f"]);
     assert!(packs(&world).iter().all(|pack| *pack != 512), "{:?}", packs(&world));
+}
+
+/// Stores on other file systems than that of this machine, which clone files.
+#[test]
+fn stores_on_xfs_and_btrfs_build_and_run_the_same_on_every_rung() {
+    let dockerfile = "FROM busybox\nCOPY . /\nRUN rm /a/empty && mv /a/deep /moved && echo more >> /a/file && mkfifo /pipe\nRUN rm -r /b && mkdir /b && echo x > /b/x\n";
+    let command = "cp --reflink=always /b/x /b/clone && cat /b/clone /a/file; ls /a /b /moved; stat -c '%a %Y' /moved; stat -c %h /a/linked; stat -c %d / /a /b /moved | sort -u | wc -l";
+    for (kind, options) in [("xfs", ["-q"].as_slice()), ("btrfs", &["-q", "-m", "single"])] {
+        let world = world();
+        let image = world.path("disk");
+        fs::File::create(&image).unwrap().set_len(512 << 20).unwrap();
+        run(&format!("mkfs.{kind}"), &[options, &[image.to_str().unwrap()]].concat(), &world.path(""));
+        let disk = Disk::mount(&image, world.path("mounted"));
+        world.write("ctx/Dockerfile", dockerfile);
+        for rung in RUNGS {
+            let store = format!("{}-{rung}", disk.store());
+            let on_disk = |args: &[&str]| on(rung, &world, &[&["--root", &store], args].concat());
+            on_disk(&["import", root_tar("busybox.tar").to_str().unwrap(), "busybox"]);
+            assert!(on_disk(&["info"]).contains(&format!("Layers: {rung}\n")));
+            on_disk(&["build", "-q", "-t", "app", "ctx"]);
+            assert_eq!(
+                on_disk(&["run", "--rm", "app", "sh", "-c", command]),
+                "x\nfilemore\n/a:\nfile\nlarge\nlinked\nway\n\n/b:\nclone\nx\n\n/moved:\ner\n1777 1500000000\n2\n1\n",
+                "{kind} {rung}"
+            );
+            assert_eq!(on_disk(&["build", "--progress", "quiet", "-t", "app", "ctx"]).lines().count(), 1);
+        }
+    }
 }
 
 /// As in a container without a volume: an overlay cannot write into another one, so what commands write goes through memory, or through a directory that can be written to.

@@ -6,7 +6,7 @@ use executor::TarDigests;
 use frontend::plan::PlanResult;
 use layer::tar::digest_layer;
 use oci::{Digest, ImageConfig, Timestamp};
-use store::{ImageLayer, ImageRecord, Layer, LayerRecord, Snapshot};
+use store::{ImageLayer, ImageRecord, Layer, LayerRecord, Snapshot, Store};
 
 use crate::{Engine, Error};
 
@@ -56,9 +56,10 @@ impl Engine {
             let record = layer.record().await.map_err(executor::ExecError::from)?;
             records.push(LayerRecord::clone(&record));
             if record.diff_id.is_none() {
-                let (layer, tars) = (layer.clone(), tars.clone());
+                let (store, layer, tars) = (self.store.clone(), layer.clone(), tars.clone());
                 // A thread only where there is something to do: a build that finds everything starts none.
-                digests.push((place, tokio::task::spawn_blocking(move || with_tar_digest(&layer, &record, &tars))));
+                let digest = move || with_tar_digest(&store, &layer, &record, &tars);
+                digests.push((place, tokio::task::spawn_blocking(digest)));
             }
         }
         let is_new = !digests.is_empty();
@@ -85,10 +86,19 @@ impl Engine {
     }
 }
 
-fn with_tar_digest(layer: &Layer, record: &LayerRecord, tars: &TarDigests) -> Result<LayerRecord, Error> {
+fn with_tar_digest(
+    store: &Store,
+    layer: &Layer,
+    record: &LayerRecord,
+    tars: &TarDigests,
+) -> Result<LayerRecord, Error> {
     let exported = match tars.wait(layer.id()) {
-        Some(exported) => exported,
-        None => digest_layer(&layer.open()?, || true).map_err(|source| Error::Export { id: layer.id(), source })?,
+        Some(digested) => {
+            // Without it the tar of the next layer of the step is hashed whole.
+            let _ = store.put_tar_checkpoints(&layer.id(), &digested.checkpoints.encode());
+            digested.exported
+        }
+        None => digest_layer(&layer.open()?).map_err(|source| Error::Export { id: layer.id(), source })?,
     };
     let (diff_id, tar_bytes) = (Some(exported.digest), Some(exported.size_bytes));
     Ok(LayerRecord { diff_id, tar_bytes, ..record.clone() })

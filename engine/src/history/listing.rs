@@ -3,7 +3,6 @@
 //! A line is kind, mode in octal, content and path, apart by blanks; line feeds in paths are written as `\\n`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,11 +24,15 @@ struct Lines {
 impl Lines {
     fn push(&mut self, file: &SeenFile<'_>) {
         let start = self.text.len();
-        // Writing to a string cannot fail.
-        let _ = match file.content {
-            Some(content) => write!(self.text, "{} {:o} {content:016x} ", file.kind, file.mode),
-            None => write!(self.text, "{} {:o} - ", file.kind, file.mode),
-        };
+        self.text.push_str(file.kind);
+        self.text.push(' ');
+        digits(&mut self.text, file.mode.into(), 3, 1);
+        self.text.push(' ');
+        match file.content {
+            Some(content) => digits(&mut self.text, content, 4, 16),
+            None => self.text.push('-'),
+        }
+        self.text.push(' ');
         let path = self.text.len();
         if file.path.contains('\n') {
             self.text.push_str(&file.path.replace('\n', "\\n"));
@@ -57,6 +60,13 @@ impl Lines {
             sorted
         })
     }
+}
+
+/// Writes a number with digits of so many bits, and as many digits at least: what stands on every line of a large listing is not worth the way through `fmt`.
+fn digits(text: &mut String, number: u64, bits: u32, digits_min: u32) {
+    let used = (u64::BITS - number.leading_zeros()).div_ceil(bits).max(digits_min);
+    let digit = |place: u32| char::from_digit((number >> (place * bits)) as u32 & ((1 << bits) - 1), 1 << bits);
+    text.extend((0..used).rev().filter_map(digit));
 }
 
 /// Returns where the listing of a pin lies.
@@ -178,6 +188,18 @@ mod tests {
             &[("b", two), ("c", one), ("d", one)],
             Some("b: content changed (and 1 more)"),
         );
+    }
+
+    #[test]
+    fn numbers_are_written_as_elsewhere() {
+        for number in [0, 1, 7, 8, 0o644, 0o4755, u64::from(u16::MAX), u64::MAX, 1 << 63] {
+            let written = |bits, digits_min| {
+                let mut text = String::new();
+                digits(&mut text, number, bits, digits_min);
+                text
+            };
+            assert_eq!((written(3, 1), written(4, 16)), (format!("{number:o}"), format!("{number:016x}")));
+        }
     }
 
     #[test]

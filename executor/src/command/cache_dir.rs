@@ -102,7 +102,7 @@ fn copy(dir: &Path, seed: &Seed) -> Result<(), ExecError> {
     };
     let root = fs::File::open(dir).map_err(ExecError::file("open", dir))?;
     let writer = TreeWriter::new(root.into(), Stack::default())?;
-    match apply(writer, &[FileAction::Copy(copy)], source) {
+    match apply(writer, &[FileAction::Copy(copy)], None, source) {
         Ok(_) => Ok(()),
         Err(FileError::Changed { path }) => Err(ExecError::ContextChanges { path }),
         Err(FileError::Failed(error)) => Err(error),

@@ -185,17 +185,10 @@ impl Index {
         (hash != [0; 32]).then_some(ContentHash(hash))
     }
 
-    /// Returns all files of a directory as a look would find them if they still are what they were.
-    pub(super) fn seen(&self, place: usize, path: EntryPath<'_>) -> Vec<Seen> {
-        self.seen_at(self.files_of(place), path)
-    }
-
-    fn seen_at(&self, places: Range<usize>, path: EntryPath<'_>) -> Vec<Seen> {
-        let seen = |place: usize| {
-            let path = path.child(self.file_name(place)).ok()?;
-            Some(self.known(place)?.into_seen(path, place))
-        };
-        places.filter_map(seen).collect()
+    /// Returns a file of the directory at `path` as a look would find it if it still is what it was.
+    pub(super) fn seen_file(&self, place: usize, path: EntryPath<'_>) -> Option<Seen> {
+        let path = path.child(self.file_name(place)).ok()?;
+        Some(self.known(place)?.into_seen(path, place))
     }
 
     /// Returns what is known of the directory at a path.
@@ -256,7 +249,7 @@ impl<'a> IndexedDirectory<'a> {
     /// Returns the files that were passed over, as a look finds them.
     pub(super) fn passed(&self, path: EntryPath<'_>) -> Vec<Seen> {
         let first = self.index.files_of(self.place).start;
-        self.index.seen_at(first..self.files.start, path)
+        (first..self.files.start).filter_map(|place| self.index.seen_file(place, path)).collect()
     }
 
     /// Returns the place of a file in it, if it still looks as it did then, and what is known of it. Names are asked for in order.

@@ -1,6 +1,9 @@
 //! What a look at a directory tree found, directory by directory: what is as an index has it is not even listed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::iter::Peekable;
 
 use layer::{ContentHash, EntryPath, EntryPathBuf};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -23,6 +26,9 @@ pub(super) enum Files {
     /// Sorted by name.
     Seen(Vec<Seen>),
 }
+
+/// Files of a directory, as they were looked at or as an index has them.
+type SeenFiles<'a> = Peekable<Box<dyn Iterator<Item = Cow<'a, Seen>> + 'a>>;
 
 /// What a walk found.
 #[derive(Default)]
@@ -53,6 +59,18 @@ impl Directory {
             Files::AsIndexed(_) => &mut [],
             Files::Seen(files) => files,
         }
+    }
+
+    /// Returns what is in it but for directories, sorted by name.
+    fn files<'a>(&'a self, index: &'a Index) -> SeenFiles<'a> {
+        let places = match self.files {
+            Files::AsIndexed(place) => index.files_of(place),
+            Files::Seen(_) => 0..0,
+        };
+        let indexed = places.filter_map(|place| index.seen_file(place, self.path())).map(Cow::Owned);
+        let files: Box<dyn Iterator<Item = Cow<'a, Seen>>> =
+            Box::new(indexed.chain(self.seen().iter().map(Cow::Borrowed)));
+        files.peekable()
     }
 
     fn fingerprint(&self, index: &Index, links: &Links<'_>) -> ContentHash {
@@ -102,6 +120,16 @@ pub(super) fn len(directories: &[Directory], index: &Index) -> usize {
     files.sum::<usize>() + directories.len()
 }
 
+/// Returns about how many bytes the paths of all of it have.
+pub(super) fn path_bytes(directories: &[Directory], index: &Index) -> usize {
+    const NAME_BYTES: usize = 16;
+    let bytes = directories.iter().map(|directory| {
+        let files = len(std::slice::from_ref(directory), index);
+        files * (directory.path().as_bytes().len() + 1 + NAME_BYTES)
+    });
+    bytes.sum()
+}
+
 /// Returns a hash of everything about what was found but its times.
 pub(super) fn fingerprint(directories: &[Directory], index: &Index) -> ContentHash {
     let links = Links::of(directories.iter().flat_map(Directory::seen));
@@ -109,37 +137,38 @@ pub(super) fn fingerprint(directories: &[Directory], index: &Index) -> ContentHa
     of_all(directories.iter().map(Directory::path).zip(each))
 }
 
-/// Hands everything that was found to `take`, sorted by path, each directory before what is in it.
-pub(super) fn with_all<T>(directories: &[Directory], index: &Index, take: impl FnOnce(&[&Seen]) -> T) -> T {
-    let indexed = |directory: &Directory| match directory.files {
-        Files::AsIndexed(place) => index.seen(place, directory.path()),
-        Files::Seen(_) => Vec::new(),
-    };
-    let indexed: Vec<Vec<Seen>> = directories.par_iter().map(indexed).collect();
-    let mut all: Vec<&Seen> = Vec::with_capacity(len(directories, index));
+/// Hands everything that was found to `take`, one by one, sorted by path, each directory before what is in it; ends with the first error.
+pub(super) fn each<E>(
+    directories: &[Directory],
+    index: &Index,
+    mut take: impl FnMut(&Seen) -> Result<(), E>,
+) -> Result<(), E> {
     // The directories that lead to where we are, with the files in them that are still to come.
-    let mut open: Vec<(&Directory, std::iter::Peekable<std::slice::Iter<'_, Seen>>)> = Vec::new();
-    for (directory, indexed) in directories.iter().zip(&indexed) {
+    let mut open: Vec<(&Directory, SeenFiles<'_>)> = Vec::new();
+    for directory in directories {
         while let Some((above, mut files)) = open.pop() {
             if directory.path().is_within(above.path()) {
-                let comes_before = |file: &&Seen| file.path < directory.itself.path;
-                all.extend(std::iter::from_fn(|| files.next_if(comes_before)));
+                let comes_before = |file: &Cow<'_, Seen>| file.path < directory.itself.path;
+                std::iter::from_fn(|| files.next_if(comes_before)).try_for_each(|file| take(&file))?;
                 open.push((above, files));
                 break;
             }
-            all.extend(files);
+            files.try_for_each(|file| take(&file))?;
         }
-        all.push(&directory.itself);
-        let files = match &directory.files {
-            Files::AsIndexed(_) => indexed,
-            Files::Seen(files) => files,
-        };
-        open.push((directory, files.iter().peekable()));
+        take(&directory.itself)?;
+        open.push((directory, directory.files(index)));
     }
-    while let Some((_, files)) = open.pop() {
-        all.extend(files);
-    }
-    take(&all)
+    open.into_iter().rev().try_for_each(|(_, mut files)| files.try_for_each(|file| take(&file)))
+}
+
+/// Returns everything that was found, in the same order.
+pub(super) fn all(directories: &[Directory], index: &Index) -> Vec<Seen> {
+    let mut all = Vec::with_capacity(len(directories, index));
+    let Ok(()) = each(directories, index, |seen| {
+        all.push(seen.clone());
+        Ok::<(), Infallible>(())
+    });
+    all
 }
 
 /// Which files are other names of files before them.
@@ -242,20 +271,20 @@ mod tests {
                 let known = KnownDirectory { stamp, mode, xattrs: None, list: list.finish() };
                 fresh.directories.insert(directory.itself.path.clone(), known);
             }
-            let all = Kept { directory: &|_| true, file: &|_| true };
-            let index = Index::load(Index::default().encode(&all, &fresh, &[]).unwrap());
+            let kept = Kept { directory: &|_| true, file: &|_| true };
+            let index = Index::load(Index::default().encode(&kept, &fresh, &[]).unwrap());
             let indexed: Vec<Directory> = directories.iter().map(|directory| {
                 let place = index.directory(directory.path()).unwrap().place;
                 Directory { itself: directory.itself.clone(), files: Files::AsIndexed(place) }
             }).collect();
             prop_assert_eq!(fingerprint(&indexed, &index), fingerprint(&directories, &index));
             prop_assert_eq!(len(&indexed, &index), len(&directories, &index));
-            let text = |directories: &[Directory]| with_all(directories, &index, |all| {
-                all.iter().map(|it| format!("{:?}\n", Seen { place: None, ..(**it).clone() })).collect::<String>()
-            });
+            let found = |directories: &[Directory]| {
+                all(directories, &index).into_iter().map(|seen| Seen { place: None, ..seen }).collect::<Vec<_>>()
+            };
+            let text = |directories: &[Directory]| found(directories).iter().map(|it| format!("{it:?}\n")).collect::<String>();
             prop_assert_eq!(text(&indexed), text(&directories));
-            let sorted = |all: &[&Seen]| all.is_sorted_by(|one, other| one.path < other.path);
-            prop_assert!(with_all(&indexed, &index, sorted));
+            prop_assert!(found(&indexed).is_sorted_by(|one, other| one.path < other.path));
         }
     }
 }

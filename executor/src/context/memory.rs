@@ -39,6 +39,8 @@ pub(super) struct Memory {
     used_directories: Vec<bool>,
     saw_all: bool,
     has_new_selections: bool,
+    /// Whether all that is known was written down.
+    is_saved: bool,
 }
 
 impl Memory {
@@ -54,6 +56,7 @@ impl Memory {
             used_directories: Vec::new(),
             saw_all: false,
             has_new_selections: false,
+            is_saved: false,
         }
     }
 
@@ -88,6 +91,7 @@ impl Memory {
                 *used = true;
             }
         }
+        self.is_saved &= look.fresh_directories.is_empty();
         self.fresh.directories.extend(look.fresh_directories.drain(..));
     }
 
@@ -127,12 +131,14 @@ impl Memory {
     /// Notes what a file was like when it was read.
     pub(super) fn keep(&mut self, file: &Seen, began: Mtime) {
         let Some(known) = Known::of(file) else { return };
+        self.is_saved = false;
         self.note_settled(file, began);
         self.fresh.files.insert(file.path.clone(), known);
     }
 
     /// Notes the same of many files, which costs least when they come sorted.
     pub(super) fn keep_all(&mut self, files: &[&mut Seen], began: Mtime) {
+        self.is_saved &= files.is_empty();
         let known = |file: &&mut Seen| Some((file.path.clone(), Known::of(file)?));
         let mut known: BTreeMap<_, _> = files.par_iter().filter_map(known).collect::<Vec<_>>().into_iter().collect();
         self.fresh.files.append(&mut known);
@@ -164,7 +170,7 @@ impl Memory {
     /// Notes the digest that a selection has.
     pub(super) fn remember_selected(&mut self, key: Digest, scope: ContentHash, digest: Digest) {
         self.selections.insert(0, Selected { key, scope, digest });
-        self.has_new_selections = true;
+        (self.has_new_selections, self.is_saved) = (true, false);
     }
 
     /// Forgets everything; it is all read again.
@@ -198,9 +204,15 @@ impl Memory {
         self.used_directories.iter().filter(|is_used| **is_used).count()
     }
 
-    /// Writes it down, unless that costs more than it saves.
+    /// Tells whether steps selected what was not selected before: then it will be written down, whatever else comes.
+    pub(super) fn has_new_selections(&self) -> bool {
+        self.has_new_selections && !self.is_saved
+    }
+
+    /// Writes it down, unless that costs more than it saves, or was done.
     pub(super) fn save(&mut self, store: &Store) -> Result<(), StoreError> {
-        let Some(index) = &self.index else { return Ok(()) };
+        let Some(index) = self.index.as_ref().filter(|_| !self.is_saved) else { return Ok(()) };
+        self.is_saved = true;
         self.fresh.files.retain(|path, known| !self.racy.contains(path) && known.stamp.inode != 0);
         let bytes: u64 = self.fresh.files.values().map(|known| known.stamp.size_bytes).sum();
         let is_little = self.fresh.len() <= REREAD_FILES_MAX && bytes <= REREAD_BYTES_MAX;

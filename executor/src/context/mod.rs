@@ -32,6 +32,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use layer::hash::hash_range;
 use layer::{ContentHash, FileKeeper, FileRange, KeepingReader, KindBuf, Lender, Mtime, Tree};
@@ -64,6 +65,8 @@ pub struct Context {
     ignore_digest: Digest,
     store: Store,
     memory: Mutex<Memory>,
+    /// Writes down what was read, while something else is done.
+    saving: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 /// Why a look is not what the directory is like.
@@ -85,8 +88,16 @@ impl Context {
         let patterns = Ignore::new(ignore.iter().map(String::as_str));
         let ignore = patterns.map_err(|error| ExecError::Ignore { reason: error.to_string() })?;
         let memory = Mutex::new(Memory::new(absolute));
-        let ignore_digest = hasher.finish();
-        Ok(Self { root: root.to_owned(), tree: Tree::new(directory.into()), ignore, ignore_digest, store, memory })
+        let (ignore_digest, saving) = (hasher.finish(), Mutex::default());
+        Ok(Self {
+            root: root.to_owned(),
+            tree: Tree::new(directory.into()),
+            ignore,
+            ignore_digest,
+            store,
+            memory,
+            saving,
+        })
     }
 
     /// Looks at the files that `selection` can name, with the directories above them. It reads every file that was not read before.
@@ -177,9 +188,23 @@ impl Context {
         self.memory().forget();
     }
 
+    /// Begins to keep what was read for the next build, beside what comes next; [`Context::remember`] waits for it.
+    pub(crate) fn remember_beside(self: &Arc<Self>) {
+        let mut saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if saving.is_some() || !self.memory().has_new_selections() {
+            return;
+        }
+        let context = self.clone();
+        let save = move || context.memory().save(&context.store);
+        // What no thread does is done in the end.
+        *saving = std::thread::Builder::new().name("context index".to_owned()).spawn(save).ok();
+    }
+
     /// Keeps what was read for the next build.
     pub fn remember(&self) -> Result<(), StoreError> {
-        self.memory().save(&self.store)
+        let saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let saved = saving.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        saved.unwrap_or(Ok(())).and(self.memory().save(&self.store))
     }
 
     /// Tells whether an ignore file hides what would be at a path.

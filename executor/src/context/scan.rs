@@ -9,7 +9,6 @@ use store::DraftPack;
 
 use super::index::Index;
 use super::look::{self, Directory, Links};
-use super::seen::Seen;
 use crate::ExecError;
 
 /// What a step can see of a directory.
@@ -60,7 +59,7 @@ impl Scan {
         if let Some(stack) = self.stack.get() {
             return Ok(stack);
         }
-        let entries = look::with_all(&self.directories, &self.index, |seen| list(seen, self.mtime))?;
+        let entries = list(&self.directories, &self.index, self.mtime)?;
         let layer = Layer { entries, content: Content::Tree(self.tree.clone()) };
         Ok(self.stack.get_or_init(|| Stack::new(vec![layer])))
     }
@@ -76,11 +75,13 @@ impl Scan {
     }
 }
 
-fn list(seen: &[&Seen], mtime: Option<Mtime>) -> Result<Entries, ExecError> {
-    let path_bytes = seen.iter().map(|file| file.path.as_path().as_bytes().len()).sum();
-    let mut builder = EntriesBuilder::with_capacity(seen.len(), path_bytes);
-    let links = Links::of(seen.iter().copied());
-    for file in seen {
+/// Makes the list of what was found.
+fn list(directories: &[Directory], index: &Index, mtime: Option<Mtime>) -> Result<Entries, ExecError> {
+    let mut builder =
+        EntriesBuilder::with_capacity(look::len(directories, index), look::path_bytes(directories, index));
+    // What is as indexed has no other names.
+    let links = Links::of(directories.iter().flat_map(Directory::seen));
+    look::each(directories, index, |file| {
         let metadata = Metadata {
             mode: file.mode,
             uid: 0,
@@ -89,7 +90,7 @@ fn list(seen: &[&Seen], mtime: Option<Mtime>) -> Result<Entries, ExecError> {
             xattrs: file.xattrs.as_ref().map_or(Xattrs::EMPTY, |xattrs| xattrs.as_xattrs()),
         };
         let kind = links.first(file).map_or_else(|| file.kind.as_kind(), |target| Kind::HardLink { target });
-        builder.push(&layer::Entry { path: file.path.as_path(), kind, metadata })?;
-    }
+        builder.push(&layer::Entry { path: file.path.as_path(), kind, metadata })
+    })?;
     Ok(builder.finish()?)
 }

@@ -90,14 +90,14 @@ impl Context {
             return Ok(Vec::new());
         }
         let found = self.survey(&Ignore::default(), &mut Scope::of(None))?;
-        Ok(look::with_all(&found, &Index::default(), |all| self.hidden_of(all)))
+        Ok(self.hidden_of(&look::all(&found, &Index::default())))
     }
 
-    fn hidden_of(&self, all: &[&Seen]) -> Vec<HiddenFile> {
+    fn hidden_of(&self, all: &[Seen]) -> Vec<HiddenFile> {
         let mut hidden: Vec<HiddenFile> = Vec::new();
         // The directories that the walk is in, with what the ignore file says of each.
         let mut open: Vec<(&Seen, Verdict)> = Vec::new();
-        for seen in all.iter().copied().skip(1) {
+        for seen in all.iter().skip(1) {
             while open.pop_if(|(directory, _)| !seen.path.as_path().is_within(directory.path.as_path())).is_some() {}
             let size_bytes = if let KindBuf::File { size_bytes, .. } = seen.kind { size_bytes } else { 0 };
             let path = String::from_utf8_lossy(seen.path.as_path().as_bytes()).into_owned();

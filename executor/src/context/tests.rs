@@ -135,9 +135,8 @@ fn a_directory_of_which_nothing_changed_is_what_a_closer_look_finds() {
         let scan = Scan::new(context.tree.clone(), found, index, None);
         let (fingerprint, digest) = (scan.fingerprint(), digest(&context, &scan));
         context.remember().unwrap();
-        let files = look::with_all(&scan.directories, &scan.index, |all| {
-            format!("{:#?}", all.iter().map(|it| Seen { place: None, ..(**it).clone() }).collect::<Vec<_>>())
-        });
+        let all = look::all(&scan.directories, &scan.index).into_iter();
+        let files = format!("{:#?}", all.map(|it| Seen { place: None, ..it }).collect::<Vec<_>>());
         (unchanged.join(" "), scan.len(), fingerprint, digest, files)
     };
     let all = "/ /d /d/e /empty /z";

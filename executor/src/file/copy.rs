@@ -9,25 +9,31 @@ use layer::tar::is_archive;
 use layer::tree::TreeError;
 use layer::unpack::{ArchiveOptions, unpack_archive};
 use layer::{
-    ContentError, EntryPath, EntryPathBuf, FileRange, FileSource, Follow, Found, Kind, Links, Metadata, MetadataBuf,
-    Mtime, Placed, Special, Stack, TreeWriter, WrittenFile,
+    ContentError, Entries, EntryPath, EntryPathBuf, FileRange, FileSource, Follow, Found, Kind, LentFile, Links,
+    Metadata, MetadataBuf, Mtime, Placed, Special, Stack, TreeWriter, WrittenFile,
 };
 use llb::{Copy, Unpack};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::mode::ModeChange;
-use super::{Changes, CopySource, FileError, make_directories, make_directories_at, owner};
+use super::{Changes, CopySource, FileError, Implied, make_directories, make_directories_at, make_parents, owner};
 use crate::ExecError;
 use crate::select::{Match, SelectError, Selected, select};
 
 /// How many files are written at a time.
 const BATCH_FILES_MAX: usize = 1024;
 
-pub(super) fn copy(writer: &TreeWriter, copy: &Copy, source: &CopySource<'_>, now: Mtime) -> Result<(), FileError> {
+pub(super) fn copy(
+    writer: &TreeWriter,
+    copy: &Copy,
+    source: &CopySource<'_>,
+    (now, before): (Mtime, Option<&Entries>),
+) -> Result<(), FileError> {
     let owner = copy.owner.as_deref().map(|owner| owner::resolve(writer.below(), owner)).transpose()?;
     let mode = copy.mode.as_deref().and_then(ModeChange::parse);
     let (uid, gid) = owner.unwrap_or((0, 0));
-    let implied = Metadata { mode: 0o755, uid, gid, mtime: now, ..Metadata::default() };
+    let metadata = Metadata { mode: 0o755, uid, gid, mtime: now, ..Metadata::default() };
+    let implied = Implied { metadata, before };
     let selected = select(source.stack, source.selection).map_err(|error| select_error(error, source))?;
     let copier = Copier { writer, source, selected: &selected, owner, mode, implied };
     if selected.matches.is_empty() {
@@ -58,7 +64,7 @@ struct Copier<'a> {
     owner: Option<(u32, u32)>,
     mode: Option<ModeChange>,
     /// What directories get that are made for the destination.
-    implied: Metadata<'static>,
+    implied: Implied<'a>,
 }
 
 /// A file whose place is taken and whose bytes are still to be written.
@@ -107,7 +113,7 @@ impl<'a> Copier<'a> {
         let target = match existing {
             Some(true) => self.child(target.as_path(), &named.name)?,
             Some(false) | None => {
-                self.writer.make_parents(target.as_path(), &self.implied)?;
+                make_parents(self.writer, target.as_path(), &self.implied)?;
                 target
             }
         };
@@ -159,8 +165,8 @@ impl<'a> Copier<'a> {
         }
     }
 
-    fn reuse(&self, path: EntryPath<'_>, metadata: &Metadata<'_>, written: WrittenFile) -> Result<bool, ExecError> {
-        self.writer.reuse_file(path, metadata, written).map_err(|error| match error {
+    fn make_lent_file(&self, path: EntryPathBuf, metadata: MetadataBuf, file: LentFile) -> Result<(), ExecError> {
+        self.writer.make_lent_file(path, metadata, file).map_err(|error| match error {
             TreeError::Occupied { path, existing: "directory", .. } => ExecError::IsADirectory { path },
             error => error.into(),
         })
@@ -219,13 +225,13 @@ impl<'a, 'c> Batch<'a, 'c> {
         let copier = self.copier;
         self.write_at(path.as_path())?;
         let metadata = copier.metadata(&found);
-        let metadata = metadata.as_metadata();
         // What is in a pack already is what was seen of the file, whatever is in it by now.
         if let Kind::File { size_bytes: size_bytes @ 1.., content } = found.entry.kind
-            && copier.reuse(path.as_path(), &metadata, WrittenFile { size_bytes, content })?
+            && let Some(lent) = copier.writer.find_lent(WrittenFile { size_bytes, content })
         {
-            return Ok(());
+            return Ok(copier.make_lent_file(path, metadata, lent)?);
         }
+        let metadata = metadata.as_metadata();
         copier.refuse_directory(path.as_path())?;
         let special = match found.entry.kind {
             Kind::File { .. } => {
@@ -249,11 +255,13 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Writes what waits if the file at `path` is among it: asking about that would wait for ourselves.
     fn write_at(&mut self, path: EntryPath<'_>) -> Result<(), FileError> {
-        if self.paths.is_empty() {
-            return Ok(());
-        }
-        let is_waiting = path.ancestors().chain([path]).any(|above| self.paths.contains(&above.to_owned()));
-        if is_waiting { self.write() } else { Ok(()) }
+        // Mostly what comes next is behind all that waits; else what is nearest before it is above it, if anything is.
+        let nearest = match self.paths.last() {
+            Some(last) if last.as_path() <= path => Some(last),
+            Some(_) => self.paths.range(..=path.to_owned()).next_back(),
+            None => None,
+        };
+        if nearest.is_some_and(|nearest| path.is_within(nearest.as_path())) { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<(), FileError> {

@@ -4,7 +4,7 @@ mod copy;
 mod mode;
 mod owner;
 
-use layer::{EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
+use layer::{Entries, Entry, EntryPath, FileSource, FinishedTree, Follow, Metadata, Mtime, Stack, TreeWriter};
 use llb::{CopySelection, FileAction, InlineFile, MakeDir};
 use oci::{Digest, Hasher, Timestamp};
 
@@ -73,17 +73,18 @@ impl<E: Into<ExecError>> From<E> for FileError {
 
 /// Carries out actions in a new layer.
 ///
-/// `source` gives what an action's input is.
+/// `before` is what they made the last time, of other files; `source` gives what an action's input is.
 pub(crate) fn apply<'a>(
     writer: TreeWriter,
     actions: &[FileAction],
+    before: Option<&Entries>,
     source: impl Fn(usize) -> Result<CopySource<'a>, FileError>,
 ) -> Result<FinishedTree, FileError> {
     let now = now();
     for action in actions {
         match action {
-            FileAction::Copy(copy) => copy::copy(&writer, copy, &source(copy.input)?, now)?,
-            FileAction::MakeDir(dir) => make_dir(&writer, dir, now)?,
+            FileAction::Copy(copy) => copy::copy(&writer, copy, &source(copy.input)?, (now, before))?,
+            FileAction::MakeDir(dir) => make_dir(&writer, dir, (now, before))?,
         }
     }
     Ok(writer.finish()?)
@@ -101,35 +102,60 @@ pub(crate) fn write_inline(writer: TreeWriter, files: &[InlineFile]) -> Result<F
     Ok(writer.finish()?)
 }
 
-fn make_dir(writer: &TreeWriter, dir: &MakeDir, now: Mtime) -> Result<(), ExecError> {
+/// What directories get that are made on the way.
+#[derive(Clone, Copy)]
+struct Implied<'a> {
+    metadata: Metadata<'static>,
+    /// What the same actions made the last time. A directory that was made then and is made again is as old as it was: so the tar of the new layer begins like that of the one
+    /// before, and its digest goes on from there.
+    before: Option<&'a Entries>,
+}
+
+impl Implied<'_> {
+    fn metadata_at(&self, path: EntryPath<'_>) -> Metadata<'static> {
+        let is_same = |entry: &Entry<'_>| {
+            let like = Metadata { mtime: entry.metadata.mtime, ..self.metadata };
+            entry.kind.is_directory() && entry.metadata == like
+        };
+        let before = self.before.and_then(|before| before.get(path)).filter(is_same);
+        Metadata { mtime: before.map_or(self.metadata.mtime, |entry| entry.metadata.mtime), ..self.metadata }
+    }
+}
+
+fn make_dir(writer: &TreeWriter, dir: &MakeDir, (now, before): (Mtime, Option<&Entries>)) -> Result<(), ExecError> {
     let owner = dir.owner.as_deref().map(|owner| owner::resolve(writer.below(), owner)).transpose()?;
     let (uid, gid) = owner.unwrap_or((0, 0));
     let metadata = Metadata { mode: (dir.mode & 0o7777) as u16, uid, gid, mtime: now, ..Metadata::default() };
-    make_directories(writer, &dir.path, &metadata)
+    make_directories(writer, &dir.path, &Implied { metadata, before })
 }
 
 /// Makes the directory that a command starts in, and those above it.
 pub fn make_working_dir(writer: &TreeWriter, path: &str, uid: u32, gid: u32) -> Result<(), ExecError> {
-    make_directories(writer, path, &Metadata { mode: 0o755, uid, gid, mtime: now(), ..Metadata::default() })
+    let metadata = Metadata { mode: 0o755, uid, gid, mtime: now(), ..Metadata::default() };
+    make_directories(writer, path, &Implied { metadata, before: None })
 }
 
 /// Makes a directory and those above it, where they are missing; links in the path are followed.
-fn make_directories(writer: &TreeWriter, path: &str, metadata: &Metadata<'_>) -> Result<(), ExecError> {
+fn make_directories(writer: &TreeWriter, path: &str, implied: &Implied<'_>) -> Result<(), ExecError> {
     let resolved = writer.resolve(path.as_bytes(), Follow::All);
     let resolved = resolved.map_err(|source| ExecError::Resolve { path: path.to_owned(), source })?;
-    make_directories_at(writer, resolved.as_path(), metadata)
+    make_directories_at(writer, resolved.as_path(), implied)
 }
 
-fn make_directories_at(writer: &TreeWriter, path: EntryPath<'_>, metadata: &Metadata<'_>) -> Result<(), ExecError> {
+fn make_directories_at(writer: &TreeWriter, path: EntryPath<'_>, implied: &Implied<'_>) -> Result<(), ExecError> {
     if path.is_root() {
         return Ok(());
     }
-    writer.make_parents(path, metadata)?;
+    make_parents(writer, path, implied)?;
     match writer.lookup(path) {
-        None => Ok(writer.make_directory(path, metadata)?),
+        None => Ok(writer.make_directory(path, &implied.metadata_at(path))?),
         Some(there) if there.as_entry().kind.is_directory() => Ok(()),
         Some(_) => Err(ExecError::NotADirectory { path: path.to_text() }),
     }
+}
+
+fn make_parents(writer: &TreeWriter, path: EntryPath<'_>, implied: &Implied<'_>) -> Result<(), ExecError> {
+    Ok(writer.make_parents_with(path, |directory| implied.metadata_at(directory))?)
 }
 
 fn now() -> Mtime {

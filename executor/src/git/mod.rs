@@ -199,7 +199,7 @@ async fn layer_of(
         let name = &source.remote;
         let from =
             |_| Ok(CopySource { stack: files.stack()?, selection: &selection, changes: Changes::Impossible, name });
-        let written = apply(writer, &[FileAction::Copy(copy)], from).map_err(|error| match error {
+        let written = apply(writer, &[FileAction::Copy(copy)], None, from).map_err(|error| match error {
             FileError::Changed { path } => ExecError::ContextChanges { path },
             FileError::Failed(error) => error,
         });

@@ -60,6 +60,10 @@ pub struct EntriesBuilder {
     /// Where the hard links among the records lead, by the index of the record.
     links: BTreeMap<usize, Span>,
     heap: Vec<u8>,
+    /// The directories that the last record is in, and itself if it is one, for as long as all come in the order of the list.
+    open: Vec<u32>,
+    /// Whether some did not.
+    is_unsorted: bool,
 }
 
 impl EntriesBuilder {
@@ -71,13 +75,14 @@ impl EntriesBuilder {
     /// Starts without entries, with room for so many, and for so many bytes of paths.
     pub fn with_capacity(entries: usize, path_bytes: usize) -> Self {
         let (records, heap) = (Vec::with_capacity(entries), Vec::with_capacity(path_bytes));
-        Self { records, links: BTreeMap::new(), heap }
+        Self { records, heap, ..Self::default() }
     }
 
     /// Adds an entry. The directory that it is in, and the target of a hard link, may come later.
     pub fn push(&mut self, entry: &Entry<'_>) -> Result<(), EntriesError> {
         let Entry { path, kind, metadata } = entry;
-        if !self.is_beside_last(entry.path) {
+        let parent = self.nest_next(entry.path, kind.is_directory());
+        if parent.is_none() && !self.is_beside_last(entry.path) {
             let checked = EntryPath::parse(entry.path.as_bytes());
             checked.map_err(|source| EntriesError::Path { path: entry.path.to_text(), source })?;
         }
@@ -111,7 +116,7 @@ impl EntriesBuilder {
         };
         let xattrs = self.keep(metadata.xattrs.encoded())?;
         let (mode, uid, gid, mtime) = (metadata.mode, metadata.uid, metadata.gid, metadata.mtime);
-        let (parent, subtree_end) = (0, 0);
+        let (parent, subtree_end) = (parent.unwrap_or(0), self.records.len() as u32 + 1);
         self.records.push(Record {
             path,
             parent,
@@ -130,6 +135,38 @@ impl EntriesBuilder {
         Ok(())
     }
 
+    /// Finds the parent of what comes next, as long as all come in order; then its path is that of a child, and only its name had to be checked.
+    fn nest_next(&mut self, path: EntryPath<'_>, is_directory: bool) -> Option<u32> {
+        if self.is_unsorted {
+            return None;
+        }
+        let place = u32::try_from(self.records.len()).ok();
+        let parent = place.and_then(|place| self.close_beside(path, place));
+        match place.zip(parent) {
+            Some((place, _)) if is_directory => self.open.push(place),
+            Some(_) => {}
+            None => self.is_unsorted = true,
+        }
+        parent
+    }
+
+    /// Ends the directories that `path`, which comes next, is not in; returns the one that it is in.
+    fn close_beside(&mut self, path: EntryPath<'_>, place: u32) -> Option<u32> {
+        let Some(last) = self.records.len().checked_sub(1) else { return path.is_root().then_some(0) };
+        if path <= self.path(last) {
+            return None;
+        }
+        while let Some(directory) = self.open.last().copied() {
+            let above = self.path(directory as usize);
+            if path.is_within(above) {
+                return EntryPath::parse_child(path.as_bytes(), above).map(|_| directory);
+            }
+            self.records[directory as usize].subtree_end = place;
+            self.open.pop();
+        }
+        None
+    }
+
     /// Tells whether a path is one that lies beside the one that came last, or in it: as entries mostly do, and then only its name has to be checked.
     fn is_beside_last(&self, path: EntryPath<'_>) -> bool {
         let Some(last) = self.records.len().checked_sub(1).map(|last| self.path(last)) else { return false };
@@ -139,13 +176,14 @@ impl EntriesBuilder {
 
     /// Sorts, groups and checks the entries.
     pub fn finish(mut self) -> Result<Entries, EntriesError> {
-        let mut order: Vec<usize> = (0..self.records.len()).collect();
-        if self.links.is_empty() && order.is_sorted_by(|one, other| self.path(*one) < self.path(*other)) {
-            self.nest(&order)?;
+        if self.links.is_empty() && !self.is_unsorted {
+            let count = self.records.len() as u32;
+            self.open.iter().for_each(|directory| self.records[*directory as usize].subtree_end = count);
             // What the records name stands in their order already.
             let heap = std::mem::take(&mut self.heap);
             return write(self.records.iter().copied(), &heap);
         }
+        let mut order: Vec<usize> = (0..self.records.len()).collect();
         order.sort_by_key(|index| self.path(*index));
         for pair in order.windows(2) {
             if self.path(pair[0]) == self.path(pair[1]) {

@@ -96,7 +96,19 @@ impl Entries {
     /// If there are not as many entries.
     pub fn entry(&self, index: usize) -> Entry<'_> {
         let record = self.record(index);
-        let kind = match record.tag {
+        let kind = self.kind_of(&record);
+        let xattrs = Xattrs::parse(self.span(record.xattrs)).expect("a checked list has only well-formed attributes");
+        let Record { mode, uid, gid, mtime, .. } = record;
+        Entry { path: self.path(index), kind, metadata: Metadata { mode, uid, gid, mtime, xattrs } }
+    }
+
+    /// Returns what the entry with this index is, which costs less than all of it.
+    pub(crate) fn kind(&self, index: usize) -> Kind<'_> {
+        self.kind_of(&self.record(index))
+    }
+
+    fn kind_of(&self, record: &Record) -> Kind<'_> {
+        match record.tag {
             Tag::Directory => Kind::Directory { opaque: record.flags & FLAG_OPAQUE != 0 },
             Tag::File => Kind::File { size_bytes: record.number, content: record.content },
             Tag::HardLink => Kind::HardLink { target: self.path(record.number as usize) },
@@ -105,10 +117,21 @@ impl Entries {
             Tag::BlockDevice => Kind::BlockDevice(record.device()),
             Tag::Fifo => Kind::Fifo,
             Tag::Whiteout => Kind::Whiteout,
-        };
-        let xattrs = Xattrs::parse(self.span(record.xattrs)).expect("a checked list has only well-formed attributes");
-        let Record { mode, uid, gid, mtime, .. } = record;
-        Entry { path: self.path(index), kind, metadata: Metadata { mode, uid, gid, mtime, xattrs } }
+        }
+    }
+
+    /// Tells whether an entry is a directory.
+    pub(crate) fn is_directory(&self, index: usize) -> bool {
+        self.is_tagged(index, Tag::Directory)
+    }
+
+    /// Tells whether an entry stands for a deletion.
+    pub(crate) fn is_whiteout(&self, index: usize) -> bool {
+        self.is_tagged(index, Tag::Whiteout)
+    }
+
+    fn is_tagged(&self, index: usize, tag: Tag) -> bool {
+        self.record_bytes(index)[16] == tag as u8
     }
 
     /// Returns the path of the entry with this index.
@@ -146,8 +169,7 @@ impl Entries {
 
     /// Returns the index of what a hard link leads to; any other entry is its own target.
     pub fn target(&self, index: usize) -> usize {
-        let record = self.record(index);
-        if record.tag == Tag::HardLink { record.number as usize } else { index }
+        if self.is_tagged(index, Tag::HardLink) { self.record(index).number as usize } else { index }
     }
 
     /// Returns whether a directory above this entry, or the entry itself, is opaque: whether it hides what lies beneath.
@@ -171,10 +193,8 @@ impl Entries {
 
     /// Returns how many bytes the files have in all, each group of hard links counted once.
     pub fn size_bytes(&self) -> u64 {
-        self.iter().fold(0u64, |sum, entry| match entry.kind {
-            Kind::File { size_bytes, .. } => sum.saturating_add(size_bytes),
-            _ => sum,
-        })
+        let files = (0..self.count).filter(|index| self.is_tagged(*index, Tag::File));
+        files.fold(0, |sum, index| sum.saturating_add(self.record(index).number))
     }
 
     fn record(&self, index: usize) -> Record {

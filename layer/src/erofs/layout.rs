@@ -47,7 +47,7 @@ impl Shape {
 
     /// Returns the shape of the data of an entry whose inode and attributes take `head_bytes`.
     pub(super) fn of(entries: &Entries, index: usize, head_bytes: u64, block: BlockSize) -> Self {
-        match entries.entry(index).kind {
+        match entries.kind(index) {
             Kind::File { size_bytes: 0, .. } => Self::NOTHING,
             Kind::File { size_bytes, .. } => {
                 // Chunks stand at multiples of their own length.
@@ -133,10 +133,7 @@ impl Layout {
 
     /// Returns the node id that the name of an entry leads to.
     pub(super) fn node(&self, entries: &Entries, index: usize) -> u64 {
-        match entries.entry(index).kind {
-            Kind::Whiteout => self.whiteout,
-            _ => self.nodes[entries.target(index)],
-        }
+        if entries.is_whiteout(index) { self.whiteout } else { self.nodes[entries.target(index)] }
     }
 }
 

@@ -182,7 +182,7 @@ impl<W: Write> Writer<'_, W> {
         let links = match entry.kind {
             Kind::Whiteout => self.layout.whiteouts,
             Kind::Directory { .. } => {
-                let is_directory = |child: &usize| self.entries.entry(*child).kind.is_directory();
+                let is_directory = |child: &usize| self.entries.is_directory(*child);
                 2 + self.entries.children(index).filter(is_directory).count() as u32
             }
             _ => self.layout.links.get(&index).copied().unwrap_or(1),
@@ -224,10 +224,10 @@ impl<W: Write> Writer<'_, W> {
         let (mut xattrs, mut content) = (Vec::new(), Vec::new());
         self.out.pad_to(self.layout.first_data_block * self.block.bytes())?;
         for index in 0..self.entries.count() {
-            let entry = self.entries.entry(index);
-            if !matches!(entry.kind, Kind::Directory { .. } | Kind::Symlink { .. }) {
+            if !matches!(self.entries.kind(index), Kind::Directory { .. } | Kind::Symlink { .. }) {
                 continue;
             }
+            let entry = self.entries.entry(index);
             xattr::encode(&entry, &mut xattrs, |_| {});
             let shape = Shape::of(self.entries, index, INODE_BYTES + xattrs.len() as u64, self.block);
             if shape.blocks > 0 {
@@ -242,12 +242,12 @@ impl<W: Write> Writer<'_, W> {
 
     /// Puts what a directory or a link holds into `out`.
     fn content(&self, index: usize, out: &mut Vec<u8>) {
-        match self.entries.entry(index).kind {
+        match self.entries.kind(index) {
             Kind::Directory { .. } => {
                 let named = |(name, entry)| Name {
                     name,
                     node: self.layout.node(self.entries, entry),
-                    file_type: file_type(self.entries.entry(self.entries.target(entry)).kind),
+                    file_type: file_type(self.entries.kind(self.entries.target(entry))),
                 };
                 let names: Vec<Name<'_>> = names(self.entries, index).map(named).collect();
                 directory::encode(&names, self.block.bytes() as usize, out);

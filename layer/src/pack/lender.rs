@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::by_content::ByContent;
+use super::by_content::Places;
 use super::keep::KeptFiles;
 use super::packs::{Pack, Packs};
 use crate::content::{Content, Layer};
@@ -21,7 +21,7 @@ pub struct Lender {
     /// The files of the layer, in its order: by hash and length, in which of the packs they are, and where.
     files: Vec<((ContentHash, u64), Extent)>,
     /// Their places in the list.
-    places: ByContent<u32>,
+    places: Places,
     /// The place behind the file that was found last: most of what a new layer has comes in the same order.
     next: AtomicUsize,
     /// Files that were kept while they were read, each with the place of its pack.
@@ -58,7 +58,7 @@ impl Lender {
             Some(((content, size_bytes), Extent { pack: pack as u16, ..extent }))
         });
         let files: Vec<_> = lent.collect();
-        let places = files.iter().zip(0..).map(|((content, _), place)| (*content, place)).collect();
+        let places = Places::of(&files);
         let packs = worth.into_iter().map(|place| packs.packs()[place].clone()).collect();
         Self { packs, files, places, ..Self::default() }
     }
@@ -83,7 +83,7 @@ impl Lender {
         let next = self.next.load(Ordering::Relaxed);
         let place = match self.files.get(next) {
             Some((content, _)) if *content == key => Some(next),
-            _ => self.places.get(&key).map(|place| *place as usize),
+            _ => self.places.find(&key, &self.files),
         };
         if let Some(place) = place {
             self.next.store(place + 1, Ordering::Relaxed);

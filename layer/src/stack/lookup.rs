@@ -65,7 +65,7 @@ impl Stack {
                 found => Verdict::Here(found),
             },
             Place::Missing { nearest } => {
-                let shines_through = entries.entry(nearest).kind.is_directory() && !entries.is_in_opaque(nearest);
+                let shines_through = entries.is_directory(nearest) && !entries.is_in_opaque(nearest);
                 if shines_through { Verdict::Below } else { Verdict::Hidden }
             }
         }
@@ -78,7 +78,7 @@ impl Stack {
         for layer in (0..self.layers.len()).rev() {
             let entries = &self.layers[layer].entries;
             match entries.find(path) {
-                Place::At(directory) if entries.entry(directory).kind.is_directory() => {
+                Place::At(directory) if entries.is_directory(directory) => {
                     for index in entries.children(directory) {
                         let found = self.found(layer, index);
                         let visible = (found.entry.kind != Kind::Whiteout).then_some(found);
@@ -90,7 +90,7 @@ impl Stack {
                 }
                 Place::At(_) => break,
                 Place::Missing { nearest } => {
-                    if !entries.entry(nearest).kind.is_directory() || entries.is_in_opaque(nearest) {
+                    if !entries.is_directory(nearest) || entries.is_in_opaque(nearest) {
                         break;
                     }
                 }

@@ -60,7 +60,7 @@ impl Stack {
             if found {
                 cursors.push(Cursor { path: entries.path(nearest), layer, rest: entries.subtree(nearest) });
             }
-            if !entries.entry(nearest).kind.is_directory() || entries.is_in_opaque(nearest) {
+            if !entries.is_directory(nearest) || entries.is_in_opaque(nearest) {
                 break;
             }
         }
@@ -80,6 +80,22 @@ impl<'a> Walk<'a> {
             self.stack.settle(cursor);
         }
         Some(())
+    }
+
+    /// Goes on in the only layer that is left.
+    fn next_of_last(&mut self) -> Option<Found<'a>> {
+        let mut cursor = self.cursors.peek_mut()?;
+        loop {
+            let index = cursor.rest.next();
+            let Some(index) = index else {
+                PeekMut::pop(cursor);
+                return None;
+            };
+            let found = self.stack.found(cursor.layer, index);
+            if found.entry.kind != Kind::Whiteout {
+                return Some(found);
+            }
+        }
     }
 
     /// Skips what the layers beneath have in the subtree of an entry that hides it.
@@ -123,11 +139,15 @@ impl<'a> Iterator for Walk<'a> {
 
     fn next(&mut self) -> Option<Found<'a>> {
         loop {
+            // One layer alone hides nothing of others.
+            if self.cursors.len() == 1 {
+                return self.next_of_last();
+            }
             self.step()?;
             let same = std::mem::take(&mut self.same);
             // The first entry that is not a directory, or is an opaque one, hides what all layers beneath it have here.
             let last = same.iter().position(|(layer, index)| {
-                self.stack.layers()[*layer].entries.entry(*index).kind != (Kind::Directory { opaque: false })
+                self.stack.layers()[*layer].entries.kind(*index) != (Kind::Directory { opaque: false })
             });
             if let Some(last) = last {
                 self.skip(&same[last + 1..]);

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oci::{Digest, Hasher};
 
-use super::BLOCK_BYTES;
+use super::checkpoints::{Checkpoint, Checkpoints};
+use super::piece::{Item, Piece};
 use super::write::{TarOptions, TarWriteError, Writer};
-use crate::buffer;
-use crate::content::{ContentError, FileRange, Layer};
+use crate::content::{ContentError, Layer};
+use crate::entries::Entries;
 use crate::entry::{Entry, Kind};
 use crate::ordered;
 use crate::path::{EntryPath, EntryPathBuf};
@@ -32,12 +33,6 @@ const THREADS_MAX: usize = 8;
 
 /// How many bytes the caller's stream gets at once.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// How far apart files are at most that are read at once: to read a little that nobody needs costs less than another call.
-const JOINED_GAP_BYTES_MAX: u64 = 4 << 10;
-
-/// Into how many bytes the files of a piece are read, with what is between them.
-const READ_BYTES_MAX: usize = PIECE_BYTES_MAX as usize + PIECE_ENTRIES_MAX * JOINED_GAP_BYTES_MAX as usize;
 
 /// With fewer entries, and fewer bytes, than this, threads cost more than they gain.
 const PARALLEL_ENTRIES_MIN: usize = 64;
@@ -68,9 +63,44 @@ pub fn export_layer(layer: &Layer, options: TarOptions, out: impl Write) -> Resu
     export(items(layer), is_little([layer]), options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
-/// Returns the digest that the tar of a layer has, without writing it anywhere. Once `is_wanted` says no, it ends with an error.
-pub fn digest_layer(layer: &Layer, is_wanted: impl Fn() -> bool) -> Result<Exported, ExportError> {
-    export(items(layer), is_little([layer]), TarOptions::LAYER, Nowhere(is_wanted))
+/// Returns the digest that the tar of a layer has, without writing it anywhere.
+pub fn digest_layer(layer: &Layer) -> Result<Exported, ExportError> {
+    Ok(digest_layer_like(layer, None, || true)?.exported)
+}
+
+/// The digest of a layer's tar, and what finds that of a similar layer sooner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// The digest.
+    pub exported: Exported,
+    /// What it came to on the way.
+    pub checkpoints: Checkpoints,
+}
+
+/// The same as [`digest_layer`]; what the tar has in common, from its beginning on, with that of another layer is not read again. Once `is_wanted` says no, it ends with an error.
+pub fn digest_layer_like(
+    layer: &Layer,
+    like: Option<(&Entries, &Checkpoints)>,
+    is_wanted: impl Fn() -> bool,
+) -> Result<Digested, ExportError> {
+    let begun = like.and_then(|(entries, checkpoints)| {
+        let last = checkpoints.last_common(entries, &layer.entries)?;
+        Some((Hasher::from_state(&last.state)?, last, checkpoints.up_to(&last)))
+    });
+    let mut out = Hashed::new(Nowhere(is_wanted));
+    let (mut checkpoints, mut entries) = (Checkpoints::default(), 0);
+    if let Some((hasher, last, before)) = begun {
+        (out.hasher, out.size_bytes) = (hasher, last.tar_bytes);
+        (checkpoints, entries) = (before, last.entries);
+    }
+    let rest = items(layer).skip(usize::try_from(entries).unwrap_or(usize::MAX));
+    let exported = export_to(rest, is_little([layer]), TarOptions::LAYER, out, |out, completed| {
+        entries += completed as u64;
+        if completed > 0 && checkpoints.is_due(out.size_bytes) {
+            checkpoints.push(Checkpoint { entries, tar_bytes: out.size_bytes, state: out.hasher.state() });
+        }
+    })?;
+    Ok(Digested { exported, checkpoints })
 }
 
 fn items(layer: &Layer) -> impl Iterator<Item = Item<'_>> {
@@ -125,17 +155,6 @@ pub fn export_stacks(
     export(items, is_little, options, io::BufWriter::with_capacity(BUFFER_BYTES, out))
 }
 
-/// An entry that is to be written.
-struct Item<'a> {
-    /// Where it goes, if that is not what the entry says.
-    path: Option<EntryPathBuf>,
-    entry: Entry<'a>,
-    /// Where a hard link leads in the new archive, if that is not what the entry says.
-    link: Option<EntryPathBuf>,
-    /// Where the bytes of a file are.
-    file: Option<(&'a Layer, usize)>,
-}
-
 /// What a piece of a tar is made of.
 enum Work<'a> {
     /// Entries, one after the other, whose files are small.
@@ -144,30 +163,16 @@ enum Work<'a> {
     Part(Arc<Item<'a>>, Range<u64>),
 }
 
-type Piece = Result<Vec<u8>, ExportError>;
+/// A piece of a tar, and how many entries end with it: none if more of one follows.
+type Made = Result<(Piece, usize), ExportError>;
 
-impl Item<'_> {
-    fn entry(&self) -> Entry<'_> {
-        let mut entry = self.entry;
-        if let Some(path) = &self.path {
-            entry.path = path.as_path();
+impl Work<'_> {
+    /// Returns how many entries end with it.
+    fn completed(&self) -> usize {
+        match self {
+            Self::Entries(items) => items.len(),
+            Self::Part(item, part) => usize::from(part.end == item.file_bytes()),
         }
-        if let Some(link) = &self.link {
-            entry.kind = Kind::HardLink { target: link.as_path() };
-        }
-        entry
-    }
-
-    /// Returns how many bytes of a file belong to the item.
-    fn file_bytes(&self) -> u64 {
-        match self.entry.kind {
-            Kind::File { size_bytes, .. } if self.file.is_some() => size_bytes,
-            _ => 0,
-        }
-    }
-
-    fn open(&self) -> Result<Option<FileRange>, ContentError> {
-        self.file.map(|(layer, index)| layer.open(index)).transpose()
     }
 }
 
@@ -189,11 +194,27 @@ fn export<'a>(
     options: TarOptions,
     out: impl Write,
 ) -> Result<Exported, ExportError> {
-    let mut writer = Writer::new(Hashed { out, hasher: Hasher::new(), size_bytes: 0 }, options);
+    export_to(items, is_little, options, Hashed::new(out), |_, _| {})
+}
+
+/// Writes items and the end of the archive behind what was hashed already. `wrote` is told after each piece how many entries end with it.
+fn export_to<'a, W: Write>(
+    items: impl Iterator<Item = Item<'a>> + Send,
+    is_little: bool,
+    options: TarOptions,
+    out: Hashed<W>,
+    mut wrote: impl FnMut(&Hashed<W>, usize),
+) -> Result<Exported, ExportError> {
+    let mut writer = Writer::new(out, options);
+    let mut take = |(piece, completed): (&[u8], usize)| -> Result<(), ExportError> {
+        writer.write_encoded(piece)?;
+        wrote(writer.out(), completed);
+        Ok(())
+    };
     if is_little {
-        each_work(items, |work| writer.write_encoded(&make(&work, options, Vec::new())?).map_err(ExportError::from))?;
+        each_work(items, |work| take((make(&work, options, Piece::default())?.0.as_bytes(), work.completed())))?;
     } else {
-        export_ahead(items, options, &mut writer)?;
+        export_ahead(items, options, take)?;
     }
     let out = writer.finish()?;
     Ok(Exported { digest: out.hasher.finish(), size_bytes: out.size_bytes })
@@ -231,26 +252,26 @@ fn each_work<'a, E>(
 fn export_ahead<'a>(
     items: impl Iterator<Item = Item<'a>> + Send,
     options: TarOptions,
-    writer: &mut Writer<impl Write>,
+    mut take: impl FnMut((&[u8], usize)) -> Result<(), ExportError>,
 ) -> Result<(), ExportError> {
-    let (giver, jobs, results) = ordered::queue::<Work<'a>, Piece>(ordered::threads(THREADS_MAX));
+    let (giver, jobs, results) = ordered::queue::<Work<'a>, Made>(ordered::threads(THREADS_MAX));
     // What was handed on is used again: the kernel takes longer to give a process new memory than to copy into it.
-    let spare = Mutex::new(Vec::new());
+    let spare = Mutex::new(Vec::<Piece>::new());
     let spare = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         for _ in 0..ordered::threads(THREADS_MAX) {
             scope.spawn(|| {
                 jobs.work(|work| {
-                    let out = spare().pop();
-                    make(&work, options, out.unwrap_or_default())
+                    let piece = spare().pop();
+                    make(&work, options, piece.unwrap_or_default())
                 });
             });
         }
         // Should writing fail, nobody takes results any more, and this one ends.
         scope.spawn(move || each_work(items, |work| giver.give(work)));
         for piece in results {
-            let piece = piece?;
-            writer.write_encoded(&piece)?;
+            let (piece, completed) = piece?;
+            take((piece.as_bytes(), completed))?;
             spare().push(piece);
         }
         Ok(())
@@ -258,96 +279,12 @@ fn export_ahead<'a>(
 }
 
 /// Makes a piece, in memory that was used before.
-fn make(work: &Work<'_>, options: TarOptions, mut out: Vec<u8>) -> Piece {
-    out.clear();
-    match work {
-        Work::Entries(items) => make_entries(items, options, out),
-        Work::Part(item, part) => make_part(item, part, options, out),
-    }
-}
-
-fn make_entries(items: &[Item<'_>], options: TarOptions, out: Vec<u8>) -> Piece {
-    let bytes = if items.iter().all(|item| item.file_bytes() == 0) { 0 } else { READ_BYTES_MAX };
-    buffer::with(bytes, |buffer| {
-        let mut writer = Writer::new(out, options);
-        for (item, read) in items.iter().zip(read_all(items, buffer)) {
-            match read? {
-                Some(place) => writer.append_bytes(&item.entry(), &buffer[place])?,
-                None => writer.append(&item.entry(), &mut io::empty())?,
-            }
-        }
-        Ok(writer.into_inner())
-    })
-}
-
-fn make_part(item: &Item<'_>, part: &Range<u64>, options: TarOptions, out: Vec<u8>) -> Piece {
-    let mut writer = Writer::new(out, options);
-    if part.start == 0 {
-        writer.append_header_only(&item.entry())?;
-    }
-    let mut out = writer.into_inner();
-    let Some(range) = item.open()? else { return Ok(out) };
-    let (start, length) = (out.len(), (part.end - part.start) as usize);
-    out.resize(start + length, 0);
-    let read = range.read_at(part.start, &mut out[start..]);
-    let count = read.map_err(|source| ContentError::Read { path: item.entry().path.to_text(), source })?;
-    if count < length {
-        let (expected_bytes, actual_bytes) = (item.file_bytes(), part.start + count as u64);
-        return Err(ContentError::Size { path: item.entry().path.to_text(), expected_bytes, actual_bytes }.into());
-    }
-    if part.end == item.file_bytes() {
-        let padding = part.end.next_multiple_of(BLOCK_BYTES as u64) - part.end;
-        out.resize(out.len() + padding as usize, 0);
-    }
-    Ok(out)
-}
-
-/// Reads the files of a piece; returns for each item where the bytes of its file are.
-fn read_all(items: &[Item<'_>], buffer: &mut [u8]) -> Vec<Result<Option<Range<usize>>, ContentError>> {
-    let opened: Vec<Result<Option<FileRange>, ContentError>> = items.iter().map(Item::open).collect();
-    let mut ranges: Vec<(usize, &FileRange)> =
-        opened.iter().enumerate().filter_map(|(at, it)| Some((at, it.as_ref().ok()?.as_ref()?))).collect();
-    ranges.sort_by_key(|(_, range)| range.place());
-    let mut places: Vec<Option<io::Result<Range<usize>>>> = items.iter().map(|_| None).collect();
-    let joins =
-        |(_, one): &(usize, &FileRange), (_, other): &(usize, &FileRange)| one.is_near(other, JOINED_GAP_BYTES_MAX);
-    let mut start = 0;
-    for row in ranges.chunk_by(joins) {
-        start = read_row(row, buffer, start, &mut places);
-    }
-    let placed = opened.into_iter().zip(places).zip(items).map(|((opened, place), item)| {
-        opened?;
-        let (path, expected_bytes) = (|| item.entry().path.to_text(), item.file_bytes());
-        match place.transpose().map_err(|source| ContentError::Read { path: path(), source })? {
-            Some(place) if place.len() as u64 != expected_bytes => {
-                let actual_bytes = place.len() as u64;
-                Err(ContentError::Size { path: path(), expected_bytes, actual_bytes })
-            }
-            place => Ok(place),
-        }
-    });
-    placed.collect()
-}
-
-/// Reads files that lie beside each other to where `start` is in the buffer; returns where they end there.
-fn read_row(
-    row: &[(usize, &FileRange)],
-    buffer: &mut [u8],
-    start: usize,
-    places: &mut [Option<io::Result<Range<usize>>>],
-) -> usize {
-    let (Some((_, first)), Some((_, last))) = (row.first(), row.last()) else { return start };
-    let joined = first.up_to(last.end());
-    let end = start + joined.size_bytes() as usize;
-    let is_whole = joined.read_at(0, &mut buffer[start..end]).is_ok_and(|count| count == end - start);
-    for (at, range) in row {
-        let start = start + (range.offset() - first.offset()) as usize;
-        let length = range.size_bytes() as usize;
-        // Which of them it is that cannot be read, each says for itself.
-        let count = if is_whole { Ok(length) } else { range.read_at(0, &mut buffer[start..start + length]) };
-        places[*at] = Some(count.map(|count| start..start + count));
-    }
-    end
+fn make(work: &Work<'_>, options: TarOptions, piece: Piece) -> Made {
+    let made = match work {
+        Work::Entries(items) => piece.of_entries(items, options),
+        Work::Part(item, part) => piece.of_part(item, part, options),
+    };
+    Ok((made?, work.completed()))
 }
 
 /// Takes everything, for as long as somebody wants it.
@@ -368,6 +305,12 @@ struct Hashed<W> {
     out: W,
     hasher: Hasher,
     size_bytes: u64,
+}
+
+impl<W> Hashed<W> {
+    fn new(out: W) -> Self {
+        Self { out, hasher: Hasher::new(), size_bytes: 0 }
+    }
 }
 
 impl<W: Write> Write for Hashed<W> {

@@ -4,17 +4,22 @@
 //! in the order of [`crate::path`]; deletions are empty files `.wh.name`, opaque directories hold a file `.wh..wh..opq`.
 //! What is read is more: GNU, old GNU and PAX with sparse files, in any order.
 
+mod checkpoints;
 mod error;
 mod export;
 mod header;
 mod member;
 mod pax;
+mod piece;
 mod read;
 mod sparse;
 mod write;
 
+pub use checkpoints::Checkpoints;
 pub use error::TarError;
-pub use export::{ExportError, Exported, digest_layer, export_layer, export_stack, export_stacks};
+pub use export::{
+    Digested, ExportError, Exported, digest_layer, digest_layer_like, export_layer, export_stack, export_stacks,
+};
 pub use member::{Limits, Member, MemberKind};
 pub use read::{EXTENSION_BYTES_MAX, MemberContent, Reader, is_archive};
 pub use write::{Meaning, TarOptions, TarWriteError, Writer, header_of};

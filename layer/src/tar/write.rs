@@ -97,19 +97,6 @@ impl<W: Write> Writer<W> {
         self.append_with(entry, |writer, size_bytes| writer.append_content(entry.path, size_bytes, content))
     }
 
-    /// The same for a file whose bytes were read already.
-    pub(super) fn append_bytes(&mut self, entry: &Entry<'_>, content: &[u8]) -> Result<(), TarWriteError> {
-        self.append_with(entry, |writer, size_bytes| {
-            let actual_bytes = content.len() as u64;
-            if actual_bytes != size_bytes {
-                let path = entry.path.to_text();
-                return Err(TarWriteError::Size { path, expected_bytes: size_bytes, actual_bytes });
-            }
-            writer.write(content)?;
-            writer.pad(size_bytes)
-        })
-    }
-
     /// The same for a file whose bytes follow by [`Writer::write_encoded`].
     pub(super) fn append_header_only(&mut self, entry: &Entry<'_>) -> Result<(), TarWriteError> {
         self.append_with(entry, |_, _| Ok(()))
@@ -118,6 +105,16 @@ impl<W: Write> Writer<W> {
     /// Writes what another writer has made.
     pub(super) fn write_encoded(&mut self, bytes: &[u8]) -> Result<(), TarWriteError> {
         self.write(bytes)
+    }
+
+    /// Returns what is written to.
+    pub(super) fn out(&self) -> &W {
+        &self.out
+    }
+
+    /// Returns what is written to, for those who write there themselves.
+    pub(super) fn out_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Returns what everything so far was written to, without the end of an archive.

@@ -34,6 +34,15 @@ impl TreeWriter {
 
     /// Makes the directories above a path that are missing, all with the same attributes; those that exist are left as they are.
     pub fn make_parents(&self, path: EntryPath<'_>, metadata: &Metadata<'_>) -> Result<(), TreeError> {
+        self.make_parents_with(path, |_| *metadata)
+    }
+
+    /// The same, each with the attributes that `metadata` gives it.
+    pub fn make_parents_with<'m>(
+        &self,
+        path: EntryPath<'_>,
+        metadata: impl Fn(EntryPath<'_>) -> Metadata<'m>,
+    ) -> Result<(), TreeError> {
         for directory in path.ancestors() {
             let missing = {
                 let nodes = self.lock();
@@ -45,7 +54,7 @@ impl TreeWriter {
                 }
             };
             if missing {
-                self.make_directory(directory, metadata)?;
+                self.make_directory(directory, &metadata(directory))?;
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ pub use scan::{ScanError, scan_tree};
 pub use slot::{FileSlot, WrittenFile};
 pub use source::FileSource;
 pub use stamp::{TreeStamp, stamp_tree};
-pub use writer::{FinishedTree, Special, TreeWriter};
+pub use writer::{FinishedTree, LentFile, Special, TreeWriter};
 
 pub(crate) use attributes::{Attributes, OPAQUE_VALUE, OPAQUE_XATTRS};
 pub(crate) use scan::{Scanned, ScannedKind, survey};

@@ -161,6 +161,12 @@ impl Nodes {
         is_plain
     }
 
+    /// Adds a leaf for which there [is room](Self::has_room).
+    pub(super) fn push(&mut self, path: EntryPathBuf, node: Node) {
+        debug_assert!(self.is_behind_all(path.as_path()) && matches!(node.state, State::Leaf(_)));
+        self.tail.push((path, node));
+    }
+
     /// Takes those that came sorted among the others.
     fn merge_tail(&mut self) {
         self.plain = None;

@@ -19,7 +19,7 @@ use super::nodes::{Node, Nodes, State};
 use super::slot::{FileSlot, WrittenFile};
 use super::source::FileSource;
 use crate::entries::{Entries, EntriesBuilder};
-use crate::entry::{Device, Entry, EntryBuf, KindBuf, Metadata};
+use crate::entry::{Device, Entry, EntryBuf, KindBuf, Metadata, MetadataBuf};
 use crate::erofs::Extent;
 use crate::pack::{Lender, PackWriter, Packed};
 use crate::path::{EntryPath, EntryPathBuf};
@@ -59,6 +59,13 @@ pub(crate) enum Here {
     /// A file whose bytes are being written.
     Pending,
     Other,
+}
+
+/// The bytes of a file that are in a pack already.
+#[derive(Clone, Copy, Debug)]
+pub struct LentFile {
+    written: WrittenFile,
+    extent: Extent,
 }
 
 /// A layer that is written.
@@ -160,21 +167,29 @@ impl TreeWriter {
         Ok(FileSlot::new(self, path.to_owned(), metadata.into()))
     }
 
-    /// Makes a file of this content that is there already, in a pack that the writer may use; `false` means that there is none, and that nothing was done.
-    pub fn reuse_file(
-        &self,
-        path: EntryPath<'_>,
-        metadata: &Metadata<'_>,
-        written: WrittenFile,
-    ) -> Result<bool, TreeError> {
-        let WrittenFile { size_bytes, content } = written;
-        let Form::Pack(pack) = &self.form else { return Ok(false) };
-        let Some(extent) = pack.borrow(content, size_bytes) else { return Ok(false) };
-        let mut nodes = self.lock_settled(&[path]);
-        self.vacate(&mut nodes, path, "file")?;
+    /// Returns a file of this content that is there already, in a pack that the writer may use.
+    pub fn find_lent(&self, written: WrittenFile) -> Option<LentFile> {
+        let Form::Pack(pack) = &self.form else { return None };
+        let extent = pack.borrow(written.content, written.size_bytes)?;
+        Some(LentFile { written, extent })
+    }
+
+    /// Makes a file that is nothing but a further use of one that [`TreeWriter::find_lent`] returned. What is there already is replaced, except for a directory.
+    pub fn make_lent_file(&self, path: EntryPathBuf, metadata: MetadataBuf, file: LentFile) -> Result<(), TreeError> {
+        let LentFile { written: WrittenFile { size_bytes, content }, extent } = file;
         let state = State::Leaf(KindBuf::File { size_bytes, content });
-        nodes.insert(path.to_owned(), Node { extent, ..Node::new(state, metadata.into()) });
-        Ok(true)
+        let node = Node { extent, ..Node::new(state, metadata) };
+        let mut nodes = self.lock();
+        // Most come sorted, into directories that have nothing else: then there is nothing to ask about.
+        if nodes.has_room(path.as_path()) {
+            nodes.push(path, node);
+            return Ok(());
+        }
+        drop(nodes);
+        let mut nodes = self.lock_settled(&[path.as_path()]);
+        self.vacate(&mut nodes, path.as_path(), "file")?;
+        nodes.insert(path, node);
+        Ok(())
     }
 
     /// Notes what became of a file that was being written.

@@ -191,12 +191,43 @@ fn a_stack_is_exported_as_one_file_system() {
 
 /// A layer of many files and sizes, so that reading ahead takes several rounds.
 fn many() -> World {
+    many_with(3000)
+}
+
+/// The same, with one file that has other bytes.
+fn many_with(changed: usize) -> World {
     let mut lines = String::new();
     for number in 0..3000 {
         let size = if number % 500 == 0 { 300_000 + 1000 * number } else { number % 1500 };
-        lines.push_str(&format!("f /d{}/f{number} {}\n", number % 13, "x".repeat(size)));
+        let byte = if number == changed { "y" } else { "x" };
+        lines.push_str(&format!("f /d{}/f{number} {}\n", number % 13, byte.repeat(size)));
     }
     layer(&lines)
+}
+
+#[test]
+fn the_digest_of_a_layer_that_begins_like_another_goes_on_from_there() {
+    let before = many();
+    let digested = |world: &World, like| tar::digest_layer_like(&world.layer, like, || true);
+    let known = digested(&before, None).unwrap();
+    assert_eq!(known.exported, tar::digest_layer(&before.layer).unwrap());
+    let like = Some((&before.layer.entries, &known.checkpoints));
+    assert_eq!(digested(&before, like).unwrap(), known, "nothing changed");
+    // One in the middle of the list, and the last one.
+    for changed in [1000, 2998] {
+        let now = many_with(changed);
+        let expected = digested(&now, None).unwrap();
+        assert_ne!(expected.exported, known.exported);
+        let same = digested(&now, like).unwrap();
+        assert_eq!(same.exported, expected.exported, "{changed}");
+        // The next one goes on from these as well.
+        let next = tar::digest_layer_like(&now.layer, Some((&now.layer.entries, &same.checkpoints)), || true);
+        assert_eq!(next.unwrap().exported, expected.exported, "{changed}");
+        // Only a change at the end leaves the beginning as it was, and unread.
+        fs::remove_file(now.directory.path().join("d0/f0")).unwrap();
+        assert!(digested(&now, None).is_err());
+        assert_eq!(digested(&now, like).is_ok(), changed == 2998, "{changed}");
+    }
 }
 
 #[test]
@@ -233,14 +264,17 @@ fn files_that_lie_beside_each_other_in_a_pack_are_the_files_that_they_were() {
     let packed = packed_layer(&written.entries, &places);
     let tar = export(&packed);
     assert!(tar == export(&world.layer));
-    let digest = tar::digest_layer(&packed, || true).unwrap();
+    let digest = tar::digest_layer(&packed).unwrap();
     assert_eq!((digest.digest, digest.size_bytes), (Digest::of(&tar), tar.len() as u64));
-    assert_eq!(chain(&tar::digest_layer(&packed, || false).unwrap_err()), "cannot write the archive: broken pipe");
+    assert_eq!(
+        chain(&tar::digest_layer_like(&packed, None, || false).unwrap_err()),
+        "cannot write the archive: broken pipe"
+    );
     // One of them is shorter than it should be: that one is named.
     let offset = |index: &usize| places.extents.get(*index).map(|extent| extent.offset);
     let last = (0..places.extents.count()).max_by_key(offset).unwrap();
     pack.set_len(offset(&last).unwrap() + 1).unwrap();
-    let error = tar::digest_layer(&packed, || true).unwrap_err();
+    let error = tar::digest_layer(&packed).unwrap_err();
     let Entry { path, kind: Kind::File { size_bytes, .. }, .. } = packed.entries.entry(last) else { panic!("a file") };
     assert_eq!(chain(&error), format!("damaged layer: `{path}` should have {size_bytes} bytes, it has 1"));
 }

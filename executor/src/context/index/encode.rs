@@ -34,6 +34,12 @@ struct News<'a> {
     files: Vec<(&'a [u8], &'a Known)>,
 }
 
+impl News<'_> {
+    fn is_nothing(&self) -> bool {
+        self.directory.is_none() && self.files.is_empty()
+    }
+}
+
 impl Fresh {
     /// Returns how much there is.
     pub(in crate::context) fn len(&self) -> usize {
@@ -226,8 +232,11 @@ impl Index {
         out.directories.extend_from_slice(&u32::try_from(first).ok()?.to_le_bytes());
         out.directories.extend_from_slice(&u32::try_from(files).ok()?.to_le_bytes());
         out.directories.extend_from_slice(&u32::from(mode).to_le_bytes());
-        let fingerprint = out.fingerprint(start, first, mode).map_or([0; 32], |hash| hash.0);
-        out.directories.extend_from_slice(&fingerprint);
+        // What is taken over whole is what it was.
+        let whole = old.filter(|_| news.is_nothing()).filter(|place| self.files_of(*place).len() == files);
+        let known = whole.map(|place| self.fingerprint(place));
+        let fingerprint = known.unwrap_or_else(|| out.fingerprint(start, first, mode));
+        out.directories.extend_from_slice(&fingerprint.map_or([0; 32], |hash| hash.0));
         debug_assert_eq!(out.directories.len(), start + DIRECTORY_BYTES);
         Some(())
     }
