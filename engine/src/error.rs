@@ -14,7 +14,8 @@ use crate::check::damaged;
 use crate::event::Excerpt;
 
 /// What to do when a disk is full.
-const DISK_FULL_HINT: &str = "the disk is full: `kiln system prune` frees what nothing needs";
+const DISK_FULL_HINT: &str =
+    "the disk is full; if it is that of the store, `kiln system prune` frees what nothing needs";
 const DAMAGED_HINT: &str = "build the image again, or pull or load it again after `kiln system check --repair`, which forgets all that is damaged";
 
 /// Why a use case failed.

@@ -10,7 +10,7 @@ use futures_util::stream;
 use layer::Entries;
 use layer::tar::Limits;
 use layer::unpack::{UnpackedLayer, pack_layer, unpack_layer};
-use oci::{Digest, Timestamp};
+use oci::{Descriptor, Digest, Timestamp};
 use registry::Client;
 use solver::StepError;
 use store::{
@@ -182,8 +182,13 @@ fn unpack(
     unpacked.record(store)
 }
 
-/// A layer that was read and is not recorded yet.
-struct Unpacked {
+/// Reads a stream that may be a layer's tar, compressed or not, before it is known whether an image needs it; what comes of it is to be recorded.
+pub fn unpack_ahead(store: &Store, ladder: &Ladder, stream: impl Read + Send) -> Result<Unpacked, ExecError> {
+    unpack_into(store, ladder, stream, None)
+}
+
+/// A layer that was read and is not recorded yet. Dropped, it is gone.
+pub struct Unpacked {
     draft: LayerDraft,
     /// What is known of it.
     record: LayerRecord,
@@ -309,6 +314,17 @@ impl Progress {
 }
 
 impl Unpacked {
+    /// Records the layer under the blob that it came from, unless the store has one of the same tar.
+    pub fn record_once(mut self, store: &Store, blob: Descriptor) -> Result<(), ExecError> {
+        if let Some(known) = store.find_layer(&self.record.content)?
+            && store.layer(known).is_ok()
+        {
+            return Ok(());
+        }
+        self.record.origin = Some(LayerOrigin { reference: None, blob });
+        self.record(store).map(drop)
+    }
+
     /// Records the layer, so that it stays.
     fn record(self, store: &Store) -> Result<Layer, ExecError> {
         let record = self.record;

@@ -113,7 +113,12 @@ impl WorkRoot {
 
 impl OwnDir {
     fn create(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
+        match fs::create_dir_all(root) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            made => made?,
+        }
         remove_dead(root)?;
         loop {
             let dir = root.join(format!("{PREFIX}{}", LayerId::random()));
@@ -174,5 +179,12 @@ mod tests {
         drop((second, other));
         assert_eq!(names(), [""; 0]);
         assert!(root.path().join("mine").is_dir());
+    }
+
+    #[test]
+    fn a_file_is_no_work_root() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let refused = WorkRoot::new(file.path().to_owned()).dir();
+        assert_eq!(refused.err().map(|error| error.kind()), Some(io::ErrorKind::NotADirectory));
     }
 }

@@ -1,6 +1,7 @@
 //! Ctrl-C: whatever runs is stopped, and nothing is left.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -59,6 +60,35 @@ fn a_killed_build_leaves_no_process_and_the_next_one_tidies_up() {
     let named = world.ok(&["inspect", "-f", "{{len .RootFS.Layers}}", "app"]);
     let layers = std::fs::read_dir(world.store().join("layers")).unwrap().count();
     assert_eq!(format!("{layers}\n"), named);
+}
+
+#[test]
+fn an_interrupted_tar_of_files_and_an_interrupted_loading_end_at_once() {
+    let world = World::new();
+    world.write("ctx/large", vec![7; 8 << 20]);
+    world.write("ctx/Dockerfile", "FROM scratch\nCOPY large /\n");
+    world.build(&["-t", "app", "ctx"]);
+    // Nobody reads more than the beginning of it, so that it is still being written.
+    let mut child =
+        world.command(&["build", "-q", "-o", "type=tar,dest=-", "ctx"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 512]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    // Nor is more than the beginning of the bundle written.
+    world.ok(&["save", "-o", "app.tar", "app"]);
+    let bundle = std::fs::read(world.path("app.tar")).unwrap();
+    let drafts = || std::fs::read_dir(world.store().join("drafts")).unwrap().count();
+    let before = drafts();
+    let mut child = world.command(&["load"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&bundle[..bundle.len() / 2]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    // What is written from now on wakes the one who reads, and may find nobody.
+    while input.write_all(&[0; 512]).is_ok() {}
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(drafts(), before);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::archive::Room;
 use super::output::OutputParseError;
 use super::stream::TarStream;
 use crate::Error;
-use crate::pieces::copy;
+use crate::pieces::{Until, copy};
 
 /// As small as what other programs write at their default level 6, since another encoder does it.
 const GZIP_LEVEL_DEFAULT: u32 = 4;
@@ -297,36 +297,6 @@ fn write_blob(
     };
     let descriptor = Descriptor::new(compression.media_type(), hasher.finish(), size_bytes);
     Ok(LayerBlob { descriptor, content, is_known: true })
-}
-
-/// A stream that fails once the export is cancelled.
-pub(crate) struct Until<S> {
-    pub(crate) stream: S,
-    pub(crate) cancel: CancellationToken,
-}
-
-impl<S> Until<S> {
-    fn check(&self) -> io::Result<()> {
-        if self.cancel.is_cancelled() { Err(io::Error::other("the export is cancelled")) } else { Ok(()) }
-    }
-}
-
-impl<S: Read> Read for Until<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.check()?;
-        self.stream.read(buffer)
-    }
-}
-
-impl<S: Write> Write for Until<S> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check()?;
-        self.stream.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
 }
 
 /// A stream that is hashed and counted on its way.

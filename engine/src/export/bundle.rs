@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::annotation::{Annotation, AnnotationLevel, annotations_of};
 use super::archive::Sink;
-use super::blob::{Checked, Compression, Until, known_blob, layer_blob, rewritten_blob};
+use super::blob::{Checked, Compression, known_blob, layer_blob, rewritten_blob};
 use super::output::{BundleKind, BundleOutput, EpochChoice};
 use super::{ExportRequest, own_names};
 use crate::image::config_of;
+use crate::pieces::Until;
 use crate::{Engine, Error};
 
 const LAYOUT_VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;

@@ -1,7 +1,7 @@
 //! The files of an image, as a tar or in a directory.
 
 use std::fs;
-use std::io::{self, BufWriter};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -17,6 +17,7 @@ use super::ExportRequest;
 use super::archive::{Destination, open_file};
 use super::draft::FileDraft;
 use super::output::FilesOutput;
+use crate::pieces::Until;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -37,7 +38,7 @@ impl Engine {
                 let target = if split { root.join(directory_name(platform)) } else { root.clone() };
                 write_directory(stack, &target, &cancel)
             }),
-            Destination::File(_) | Destination::Stdout => write_tar(&trees, split, &destination),
+            Destination::File(_) | Destination::Stdout => write_tar(&trees, split, &destination, &cancel),
         });
         written.await.map_err(|error| Error::Bug(error.to_string()))?
     }
@@ -56,7 +57,12 @@ fn directory_name(platform: &Platform) -> String {
     platform.to_string().replace('/', "_")
 }
 
-fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination) -> Result<(), Error> {
+fn write_tar(
+    trees: &[(Platform, Stack)],
+    split: bool,
+    destination: &Destination,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
     if !split && trees.len() > 1 {
         let reason = "type=tar with platform-split=false takes one platform; use type=local".to_owned();
         return Err(Error::Output { reason });
@@ -67,17 +73,20 @@ fn write_tar(trees: &[(Platform, Stack)], split: bool, destination: &Destination
         let directory = EntryPathBuf::clean(directory.as_bytes()).map_err(|error| Error::Bug(error.to_string()))?;
         stacks.push((directory, stack));
     }
-    let failed =
-        |path: &Path, error: layer::tar::ExportError| Error::file::<io::Error>("write", path)(io::Error::other(error));
+    let failed = |path: &Path, error: layer::tar::ExportError| match cancel.is_cancelled() {
+        true => Error::Cancelled,
+        false => Error::file::<io::Error>("write", path)(io::Error::other(error)),
+    };
     match destination {
         Destination::File(path) => {
             let (file, draft) = open_file(path)?;
-            let written = export_stacks(&stacks, TarOptions::FILE_SYSTEM, BufWriter::new(file));
+            let written =
+                export_stacks(&stacks, TarOptions::FILE_SYSTEM, Until { stream: file, cancel: cancel.clone() });
             written.map_err(|error| failed(path, error))?;
             draft.map_or(Ok(()), FileDraft::commit)
         }
         _ => {
-            let out = BufWriter::new(io::stdout().lock());
+            let out = Until { stream: io::stdout().lock(), cancel: cancel.clone() };
             let written = export_stacks(&stacks, TarOptions::FILE_SYSTEM, out);
             written.map(|_| ()).map_err(|error| failed(Path::new("-"), error))
         }

@@ -1,31 +1,36 @@
 //! Reading what others wrote: Docker archives and OCI layouts, as a tar or a directory.
 //!
-//! Every file of the bundle becomes a blob of the store, since it is most often one anyway: nothing is written twice. What no image needs goes with the next
-//! collection.
+//! Every file of the bundle becomes a blob of the store, since it is most often one anyway: nothing is written twice. What looks like a layer is unpacked while it is read: which
+//! image needs it stands at the end of many bundles. What no image needs goes with the next collection.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use executor::Ladder;
 
 use frontend::known::ImageQuery;
 use frontend::request::NamedContext;
-use layer::compression::Decoder;
-use layer::tar::{Limits, MemberKind, Reader};
+use layer::compression::{Compression, Decoder};
+use layer::tar::{Limits, MemberKind, Reader, is_archive};
 use oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Reference, Timestamp, media_type};
 use serde::Deserialize;
-use store::{ImageRecord, NameRecord, NamedImage, Store};
+use store::{BlobWriter, ImageRecord, NameRecord, NamedImage, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fetch::{RemoteImage, image_record};
 use crate::build::BuildRequest;
 use crate::event_sink::EventSink;
-use crate::pieces::copy;
+use crate::pieces::{Until, copy};
 use crate::{Engine, Error};
 
 const ANNOTATION_NAME: &str = "io.containerd.image.name";
 const ANNOTATION_REFERENCE: &str = "org.opencontainers.image.ref.name";
+/// How much of a file is looked at to see whether it is a layer: the first header of a tar.
+const START_BYTES: u64 = 512;
 /// The longest manifest, index or config that is read.
 const JSON_BYTES_MAX: u64 = 64 << 20;
 /// How deep indexes may be nested.
@@ -56,6 +61,10 @@ struct Bundle {
     name: String,
     /// The digests of its files by their paths.
     files: BTreeMap<String, Digest>,
+    /// What unpacks layers while they are read, if all that is in the bundle is wanted.
+    ladder: Option<Arc<Ladder>>,
+    /// Ends the reading.
+    cancel: CancellationToken,
 }
 
 /// A line of Docker's `manifest.json`.
@@ -84,8 +93,9 @@ impl Engine {
         cancel: &CancellationToken,
     ) -> Result<Vec<Loaded>, Error> {
         let _epoch = self.store.hold_epoch()?;
-        let (store, place) = (self.store.clone(), place.clone());
-        let entries = tokio::task::spawn_blocking(move || Bundle::read(store, &place)?.entries());
+        let (place, until) = (place.clone(), cancel.clone());
+        let (store, ladder) = (self.store.clone(), self.ladder.clone());
+        let entries = tokio::task::spawn_blocking(move || Bundle::read(store, Some(ladder), &place, until)?.entries());
         let entries = entries.await.map_err(|error| Error::Bug(error.to_string()))??;
         let mut loaded = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -115,7 +125,8 @@ impl Engine {
         let Some(NamedContext::Layout { path, tag, digest }) = context else {
             return Err(Error::Bug(format!("the named context `{name}` is not a layout")));
         };
-        let bundle = Bundle::read(self.store.clone(), &BundlePlace::Path(PathBuf::from(&path)))?;
+        let place = BundlePlace::Path(PathBuf::from(&path));
+        let bundle = Bundle::read(self.store.clone(), None, &place, CancellationToken::new())?;
         let is_wanted = |descriptor: &Descriptor| {
             let reference = descriptor.annotations.get(ANNOTATION_REFERENCE);
             let tagged = tag.as_ref().is_none_or(|tag| reference == Some(tag));
@@ -138,26 +149,31 @@ impl Engine {
 }
 
 impl Bundle {
-    fn read(store: Store, place: &BundlePlace) -> Result<Self, Error> {
-        let (name, stream): (String, Box<dyn Read>) = match place {
-            BundlePlace::Stdin => ("-".to_owned(), Box::new(io::stdin())),
-            BundlePlace::Path(path) if path.is_dir() => {
-                let mut bundle = Self { store, name: path.display().to_string(), files: BTreeMap::new() };
-                bundle.add_directory(path, "", 0)?;
-                return Ok(bundle);
-            }
+    fn read(
+        store: Store,
+        ladder: Option<Arc<Ladder>>,
+        place: &BundlePlace,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
+        let name = match place {
+            BundlePlace::Stdin => "-".to_owned(),
+            BundlePlace::Path(path) => path.display().to_string(),
+        };
+        let mut bundle = Self { store, name, files: BTreeMap::new(), ladder, cancel };
+        let read = match place {
+            BundlePlace::Stdin => bundle.add_tar(Box::new(io::stdin())),
+            BundlePlace::Path(path) if path.is_dir() => bundle.add_directory(path, "", 0),
             BundlePlace::Path(path) => {
-                let file = File::open(path).map_err(Error::file("open", path))?;
-                (path.display().to_string(), Box::new(file))
+                let opened = File::open(path).map_err(Error::file("open", path));
+                opened.and_then(|file| bundle.add_tar(Box::new(file)))
             }
         };
-        let mut bundle = Self { store, name, files: BTreeMap::new() };
-        bundle.add_tar(stream)?;
-        Ok(bundle)
+        if bundle.cancel.is_cancelled() { Err(Error::Cancelled) } else { read.map(|()| bundle) }
     }
 
-    fn add_tar(&mut self, stream: Box<dyn Read>) -> Result<(), Error> {
+    fn add_tar(&mut self, stream: Box<dyn Read + Send>) -> Result<(), Error> {
         let path = PathBuf::from(&self.name);
+        let stream = Until { stream, cancel: self.cancel.clone() };
         let decoder = Decoder::new(stream).map_err(Error::file("read", &path))?;
         let mut reader = Reader::new(decoder, Limits::default());
         let mut links = Vec::new();
@@ -171,7 +187,7 @@ impl Bundle {
             let name = clean(&member.name);
             match member.kind {
                 MemberKind::File { .. } => {
-                    let digest = self.add(&mut reader.content())?;
+                    let digest = self.add(&name, &mut reader.content())?;
                     self.files.insert(name, digest);
                 }
                 MemberKind::Symlink { target } | MemberKind::HardLink { target } => links.push((name, target)),
@@ -197,19 +213,37 @@ impl Bundle {
             if path.is_dir() && depth < INDEX_DEPTH_MAX {
                 self.add_directory(&path, &format!("{name}/"), depth + 1)?;
             } else if path.is_file() {
-                let mut file = File::open(&path).map_err(Error::file("open", &path))?;
-                let digest = self.add(&mut file)?;
+                let file = File::open(&path).map_err(Error::file("open", &path))?;
+                let digest = self.add(&name, &mut Until { stream: file, cancel: self.cancel.clone() })?;
                 self.files.insert(name, digest);
             }
         }
         if depth == 0 { self.check() } else { Ok(()) }
     }
 
-    fn add(&self, content: &mut dyn Read) -> Result<Digest, Error> {
-        let mut writer = self.store.blob_writer()?;
+    fn add(&self, name: &str, mut content: &mut (dyn Read + Send)) -> Result<Digest, Error> {
         let path = PathBuf::from(&self.name);
-        copy(content, &mut writer).map_err(Error::file("read", &path))?;
-        Ok(writer.commit_any()?.0)
+        let mut start = Vec::new();
+        (&mut content).take(START_BYTES).read_to_end(&mut start).map_err(Error::file("read", &path))?;
+        let compression = Compression::detect(&start);
+        let looks_like_layer = compression != Compression::None || is_archive(start.as_slice());
+        let writer = self.store.blob_writer()?;
+        let mut whole = Tee { stream: io::Cursor::new(start).chain(content), writer, is_broken: false };
+        let ladder = self.ladder.as_ref().filter(|_| looks_like_layer && !self.has_blob(name));
+        // What is wrong with it is said when an image needs it.
+        let unpacked = ladder.and_then(|ladder| executor::unpack_ahead(&self.store, ladder, &mut whole).ok());
+        copy(&mut whole, &mut io::sink()).map_err(Error::file("read", &path))?;
+        let (digest, size_bytes) = whole.writer.commit_any()?;
+        if let Some(unpacked) = unpacked {
+            unpacked.record_once(&self.store, Descriptor::new(layer_type(compression), digest, size_bytes))?;
+        }
+        Ok(digest)
+    }
+
+    /// Tells whether a file is named by the digest of a blob that the store has: then it has the layer too, most likely.
+    fn has_blob(&self, name: &str) -> bool {
+        let digest = name.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+        digest.is_some_and(|digest| self.store.open_blob(&digest).is_ok_and(|blob| blob.is_some()))
     }
 
     /// Files whose names are digests must be what they are named.
@@ -331,12 +365,7 @@ impl Bundle {
         let size_bytes = file.metadata().map_err(Error::file("look at", Path::new(path)))?.len();
         let mut start = [0; 16];
         let length = file.read(&mut start).map_err(Error::file("read", Path::new(path)))?;
-        let media_type = match layer::compression::Compression::detect(&start[..length]) {
-            layer::compression::Compression::Gzip => media_type::OCI_LAYER_GZIP,
-            layer::compression::Compression::Zstd => media_type::OCI_LAYER_ZSTD,
-            _ => media_type::OCI_LAYER,
-        };
-        Ok(Descriptor::new(media_type, digest, size_bytes))
+        Ok(Descriptor::new(layer_type(Compression::detect(&start[..length])), digest, size_bytes))
     }
 
     fn digest(&self, path: &str) -> Result<Digest, Error> {
@@ -366,6 +395,34 @@ impl Bundle {
 
     fn broken(&self, reason: &str) -> Error {
         Error::Archive { name: self.name.clone(), reason: reason.to_owned() }
+    }
+}
+
+fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+        _ => media_type::OCI_LAYER,
+    }
+}
+
+/// A stream that a blob is written of while it is read.
+struct Tee<S> {
+    stream: S,
+    writer: BlobWriter,
+    /// Whether a piece was read that the blob lacks.
+    is_broken: bool,
+}
+
+impl<S: Read> Read for Tee<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_broken {
+            return Err(io::Error::other("the blob was not written"));
+        }
+        let count = self.stream.read(buffer)?;
+        let written = self.writer.write_all(&buffer[..count]);
+        self.is_broken = written.is_err();
+        written.map(|()| count)
     }
 }
 
