@@ -15,7 +15,7 @@ use store::{Store, StoreError};
 
 use super::index::{Fresh, Index, Kept, Known, KnownWhat, Selected};
 use super::look::{Directory, Files, Look};
-use super::seen::Seen;
+use super::seen::{Seen, Stamp};
 
 /// As many files and directories, and bytes of files, are read again sooner than an index is written.
 const REREAD_FILES_MAX: usize = 64;
@@ -132,27 +132,25 @@ impl Memory {
     pub(super) fn keep(&mut self, file: &Seen, began: Mtime) {
         let Some(known) = Known::of(file) else { return };
         self.is_saved = false;
-        self.note_settled(file, began);
+        self.note_settled(&file.path, &file.stamp, began);
         self.fresh.files.insert(file.path.clone(), known);
     }
 
-    /// Notes the same of many files, which costs least when they come sorted.
-    pub(super) fn keep_all(&mut self, files: &[&mut Seen], began: Mtime) {
+    /// Notes the same of many files, in the form that [`known_of`] gives them.
+    pub(super) fn keep_all(&mut self, mut files: BTreeMap<EntryPathBuf, Known>, began: Mtime) {
         self.is_saved &= files.is_empty();
-        let known = |file: &&mut Seen| Some((file.path.clone(), Known::of(file)?));
-        let mut known: BTreeMap<_, _> = files.par_iter().filter_map(known).collect::<Vec<_>>().into_iter().collect();
-        self.fresh.files.append(&mut known);
-        for file in files {
-            self.note_settled(file, began);
+        for (path, known) in &files {
+            self.note_settled(path, &known.stamp, began);
         }
+        self.fresh.files.append(&mut files);
     }
 
     /// Notes whether a file may change without a trace.
-    fn note_settled(&mut self, file: &Seen, began: Mtime) {
-        if file.stamp.is_settled(began) {
-            self.racy.remove(&file.path);
+    fn note_settled(&mut self, path: &EntryPathBuf, stamp: &Stamp, began: Mtime) {
+        if stamp.is_settled(began) {
+            self.racy.remove(path);
         } else {
-            self.racy.insert(file.path.clone());
+            self.racy.insert(path.clone());
         }
     }
 
@@ -231,6 +229,14 @@ impl Memory {
             None => Ok(()),
         }
     }
+}
+
+/// Returns what is remembered of the files of directories that no index has, on all cores. The memory must not be locked meanwhile: a thread that waits for others does their work.
+pub(super) fn known_of(found: &[Directory]) -> BTreeMap<EntryPathBuf, Known> {
+    let is_new = |file: &&Seen| file.place.is_none() && !file.is_socket && matches!(file.kind, KindBuf::File { .. });
+    let known = |file: &Seen| Some((file.path.clone(), Known::of(file)?));
+    let of_each = |directory: &Directory| directory.seen().iter().filter(is_new).filter_map(known).collect::<Vec<_>>();
+    found.par_iter().map(of_each).collect::<Vec<_>>().into_iter().flatten().collect()
 }
 
 /// Reads a file on all cores: that of a large directory has some megabytes, and every build waits for it.

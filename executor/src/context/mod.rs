@@ -44,9 +44,10 @@ use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use store::{DraftPack, Store, StoreError};
 
 use crate::ExecError;
+use crate::lenders::AHEAD_FILES_MIN;
 use index::Index;
 use look::{Directory, Files};
-use memory::Memory;
+use memory::{Memory, known_of};
 pub(crate) use scan::{Kept, Scan};
 use scope::Scope;
 use seen::{Seen, Stamp};
@@ -127,7 +128,7 @@ impl Context {
             let mut scope = Scope::of(selection);
             let began = clock();
             let (mut found, index) = self.look(&mut scope, began)?;
-            let hashed = match self.hash(&mut found, began, pack) {
+            let hashed = match self.hash(&mut found, pack) {
                 // Files come and go all the time: those that are gone are left out.
                 Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => {
                     self.hash_what_stays(&mut found, began).map(|()| None)
@@ -139,7 +140,9 @@ impl Context {
                     if scope.root().whole {
                         self.memory().saw_all();
                     }
-                    return Ok(Scan::new(self.tree.clone(), found, index, kept));
+                    let scan = Scan::new(self.tree.clone(), found, index, kept);
+                    self.keep(&scan, began);
+                    return Ok(scan);
                 }
                 Err(LookError::Gone(path)) => gone = path,
                 Err(LookError::Failed(error)) => return Err(error),
@@ -217,13 +220,25 @@ impl Context {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what was read. Where that was much, the list of it is made beside: its digest is none that is known.
+    fn keep(&self, scan: &Scan, began: Mtime) {
+        let is_new = |file: &&Seen| file.place.is_none();
+        let new =
+            scan.directories.iter().map(|directory| directory.seen().iter().filter(is_new).count()).sum::<usize>();
+        let keep = || {
+            let known = known_of(&scan.directories);
+            self.memory().keep_all(known, began);
+        };
+        if new >= AHEAD_FILES_MIN {
+            // What goes wrong with the list is said to whoever asks for it.
+            rayon::join(keep, || drop(scan.stack()));
+        } else if new > 0 {
+            keep();
+        }
+    }
+
     /// Finds out the hashes of files: from memory, else by reading them on all cores.
-    fn hash(
-        &self,
-        found: &mut [Directory],
-        began: Mtime,
-        pack: &dyn Fn() -> Option<DraftPack>,
-    ) -> Result<Option<Kept>, LookError> {
+    fn hash(&self, found: &mut [Directory], pack: &dyn Fn() -> Option<DraftPack>) -> Result<Option<Kept>, LookError> {
         let (unknown, is_first) = {
             let mut memory = self.memory();
             (memory.recall(found), memory.knows_nothing())
@@ -239,8 +254,6 @@ impl Context {
         unknown.par_iter_mut().try_for_each_init(reader, |reader, file| self.read(file, reader.as_mut()))?;
         further.par_iter_mut().try_for_each(|file| self.read(file, None))?;
         let kept = draft.zip(keeper.and_then(FileKeeper::finish));
-        unknown.append(&mut further);
-        self.memory().keep_all(&unknown, began);
         Ok(kept.map(|(draft, files)| Kept::new(files, draft)))
     }
 

@@ -130,9 +130,10 @@ fn a_directory_of_which_nothing_changed_is_what_a_closer_look_finds() {
     let look = |ignore: &[&str]| {
         let context = world.open(ignore);
         let (mut found, index) = context.look(&mut Scope::of(Some(&everything())), later()).unwrap();
-        context.hash(&mut found, later(), &|| None).unwrap();
+        context.hash(&mut found, &|| None).unwrap();
         let unchanged = unchanged(&found);
         let scan = Scan::new(context.tree.clone(), found, index, None);
+        context.keep(&scan, later());
         let (fingerprint, digest) = (scan.fingerprint(), digest(&context, &scan));
         context.remember().unwrap();
         let all = look::all(&scan.directories, &scan.index).into_iter();
@@ -330,11 +331,11 @@ fn files_that_go_away_before_they_are_read_are_not_there() {
     let mut scope = Scope::of(None);
     let (mut found, _) = context.look(&mut scope, later()).unwrap();
     fs::remove_file(world.path("a")).unwrap();
-    assert!(matches!(context.hash(&mut found, later(), &|| None), Err(LookError::Gone(path)) if path == "/a"));
+    assert!(matches!(context.hash(&mut found, &|| None), Err(LookError::Gone(path)) if path == "/a"));
     // The look is repeated, and a directory in place of a file is seen too.
     fs::remove_file(world.path("b")).unwrap();
     fs::create_dir(world.path("b")).unwrap();
-    assert!(matches!(context.hash(&mut found, later(), &|| None), Err(LookError::Gone(_))));
+    assert!(matches!(context.hash(&mut found, &|| None), Err(LookError::Gone(_))));
     assert_eq!(listing(&context.scan(None).unwrap()), ["directory /b"]);
     // After a few such looks, what is gone is left out.
     world.write("c", "3");
@@ -349,11 +350,13 @@ fn a_file_that_changed_since_the_look_is_remembered_as_it_was_read() {
     let world = World::new(&[("a", "1")]);
     let context = world.open(&[]);
     let mut scope = Scope::of(None);
-    let (mut found, _) = context.look(&mut scope, later()).unwrap();
+    let (mut found, index) = context.look(&mut scope, later()).unwrap();
     world.write("a", "longer");
-    context.hash(&mut found, later(), &|| None).unwrap();
+    context.hash(&mut found, &|| None).unwrap();
+    let scan = Scan::new(context.tree.clone(), found, index, None);
+    context.keep(&scan, later());
     let content = ContentHash::of(b"longer");
-    assert_eq!(found[0].seen()[0].kind, KindBuf::File { size_bytes: 6, content });
+    assert_eq!(scan.directories[0].seen()[0].kind, KindBuf::File { size_bytes: 6, content });
     context.remember().unwrap();
     assert_eq!(world.build(&[]).0, "");
 }
