@@ -12,6 +12,8 @@ use super::files::File;
 pub(super) struct Contents {
     repositories: BTreeMap<String, Repository>,
     pub(super) uploads: BTreeMap<String, Vec<u8>>,
+    /// How many uploads were begun.
+    pub(super) begun: usize,
     pub(super) files: BTreeMap<String, File>,
 }
 

@@ -19,7 +19,9 @@ pub(super) fn begin(contents: &mut Contents, head: &Head, repository: &str) -> R
         let digest = contents.put_blob(repository, bytes);
         return created(repository, digest);
     }
-    let id = format!("upload-{}", contents.uploads.len() + 1);
+    // Never one that somebody else goes on with, or has ended.
+    contents.begun += 1;
+    let id = format!("upload-{}", contents.begun);
     contents.uploads.insert(id.clone(), Vec::new());
     state(repository, &id, 0, StatusCode::ACCEPTED)
 }
