@@ -205,8 +205,15 @@ fn nothing_survives_the_death_of_the_launcher() {
         return hold();
     }
     let (read, write) = std::io::pipe().unwrap();
+    // What it makes cannot be removed by itself.
+    let dir = tempfile::tempdir().unwrap();
     let mut command = this_test("lifetime::nothing_survives_the_death_of_the_launcher");
-    command.env(HOLDER, "1").stdin(ProcessStdio::piped()).stdout(ProcessStdio::null()).stderr(write);
+    command
+        .env(HOLDER, "1")
+        .env("TMPDIR", dir.path())
+        .stdin(ProcessStdio::piped())
+        .stdout(ProcessStdio::null())
+        .stderr(write);
     let mut holder = command.spawn().unwrap();
     // It has the other end of the pipe too.
     drop(command);
