@@ -485,8 +485,8 @@ impl Drop for Executor<'_> {
         let scans = std::mem::take(self.scans.get_mut().unwrap_or_else(PoisonError::into_inner));
         let is_large = scans.values().any(|scan| scan.files.len() >= SEEN_DROPPED_MAX);
         if is_large && scans.values().all(|scan| scan.files.kept().is_none()) {
-            let contexts = std::mem::take(&mut self.contexts);
-            rayon::spawn(move || drop((scans, contexts)));
+            let memories: Vec<_> = self.contexts.values().map(|context| context.take_memory()).collect();
+            rayon::spawn(move || drop((scans, memories)));
         }
     }
 }

@@ -292,6 +292,7 @@ impl Known {
             place: u32::try_from(place).ok(),
             is_socket: false,
             is_gone: false,
+            is_read: false,
             counts: true,
         }
     }

@@ -210,8 +210,8 @@ mod tests {
         let size_bytes = if let KindBuf::File { size_bytes, .. } = kind { size_bytes } else { 0 };
         let mtime = Mtime { seconds: number.cast_signed(), nanoseconds: 1 };
         let stamp = Stamp { inode: number, size_bytes, mtime, ctime: mtime, ..Stamp::default() };
-        let (is_linked, place, is_socket, is_gone) = (false, None, false, false);
-        Seen { path, kind, mode, xattrs: None, stamp, is_linked, place, is_socket, is_gone, counts: true }
+        let (is_linked, place, is_socket, is_gone, is_read) = (false, None, false, false, false);
+        Seen { path, kind, mode, xattrs: None, stamp, is_linked, place, is_socket, is_gone, is_read, counts: true }
     }
 
     proptest! {

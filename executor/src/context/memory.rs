@@ -171,6 +171,11 @@ impl Memory {
         (self.has_new_selections, self.is_saved) = (true, false);
     }
 
+    /// Hands all of it to whoever lets it go; nobody asks any more.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(PathBuf::new()))
+    }
+
     /// Forgets everything; it is all read again.
     pub(super) fn forget(&mut self) {
         let directory = std::mem::take(&mut self.directory);
@@ -231,11 +236,12 @@ impl Memory {
     }
 }
 
-/// Returns what is remembered of the files of directories that no index has, on all cores. The memory must not be locked meanwhile: a thread that waits for others does their work.
+/// Returns what is remembered of the files that a look read, on all cores. The memory must not be locked meanwhile: a thread that waits for others does their work.
 pub(super) fn known_of(found: &[Directory]) -> BTreeMap<EntryPathBuf, Known> {
-    let is_new = |file: &&Seen| file.place.is_none() && !file.is_socket && matches!(file.kind, KindBuf::File { .. });
     let known = |file: &Seen| Some((file.path.clone(), Known::of(file)?));
-    let of_each = |directory: &Directory| directory.seen().iter().filter(is_new).filter_map(known).collect::<Vec<_>>();
+    let of_each = |directory: &Directory| {
+        directory.seen().iter().filter(|file| file.is_read).filter_map(known).collect::<Vec<_>>()
+    };
     found.par_iter().map(of_each).collect::<Vec<_>>().into_iter().flatten().collect()
 }
 

@@ -130,9 +130,7 @@ impl Context {
             let (mut found, index) = self.look(&mut scope, began)?;
             let hashed = match self.hash(&mut found, pack) {
                 // Files come and go all the time: those that are gone are left out.
-                Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => {
-                    self.hash_what_stays(&mut found, began).map(|()| None)
-                }
+                Err(LookError::Gone(_)) if attempt == ATTEMPTS_MAX => self.hash_what_stays(&mut found).map(|()| None),
                 hashed => hashed,
             };
             match hashed {
@@ -203,6 +201,11 @@ impl Context {
         *saving = std::thread::Builder::new().name("context index".to_owned()).spawn(save).ok();
     }
 
+    /// Returns something that, once it is dropped, lets go of all that is known: of many files that takes milliseconds, and nothing on the disk goes with it.
+    pub(crate) fn take_memory(&self) -> impl Send + use<> {
+        self.memory().take()
+    }
+
     /// Keeps what was read for the next build.
     pub fn remember(&self) -> Result<(), StoreError> {
         let saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -222,17 +225,16 @@ impl Context {
 
     /// Notes what was read. Where that was much, the list of it is made beside: its digest is none that is known.
     fn keep(&self, scan: &Scan, began: Mtime) {
-        let is_new = |file: &&Seen| file.place.is_none();
-        let new =
-            scan.directories.iter().map(|directory| directory.seen().iter().filter(is_new).count()).sum::<usize>();
+        let read_of = |directory: &Directory| directory.seen().iter().filter(|file| file.is_read).count();
+        let read: usize = scan.directories.iter().map(read_of).sum();
         let keep = || {
             let known = known_of(&scan.directories);
             self.memory().keep_all(known, began);
         };
-        if new >= AHEAD_FILES_MIN {
+        if read >= AHEAD_FILES_MIN {
             // What goes wrong with the list is said to whoever asks for it.
             rayon::join(keep, || drop(scan.stack()));
-        } else if new > 0 {
+        } else if read > 0 {
             keep();
         }
     }
@@ -258,7 +260,7 @@ impl Context {
     }
 
     /// The same for a directory whose files come and go faster than they can be read: those that are gone are taken out.
-    fn hash_what_stays(&self, found: &mut [Directory], began: Mtime) -> Result<(), LookError> {
+    fn hash_what_stays(&self, found: &mut [Directory]) -> Result<(), LookError> {
         for file in self.memory().recall(found) {
             match self.read(file, None) {
                 Err(LookError::Gone(_)) => file.is_gone = true,
@@ -268,9 +270,6 @@ impl Context {
         for directory in found {
             let Files::Seen(files) = &mut directory.files else { continue };
             files.retain(|file| !file.is_gone);
-            for file in files.iter().filter(|file| !file.is_socket) {
-                self.memory().keep(file, began);
-            }
         }
         Ok(())
     }
@@ -281,6 +280,7 @@ impl Context {
             Some(reader) => reader.read(range),
             None => hash_range(range),
         };
+        file.is_read = true;
         for _ in 0..ATTEMPTS_MAX {
             let before = file.stamp;
             self.read_once(file, &mut read).map_err(|error| self.read_error(file, error))?;

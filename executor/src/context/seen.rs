@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) is_socket: bool,
     /// Whether it went away before it could be read.
     pub(super) is_gone: bool,
+    /// Whether this look read it, so that what is known of it is from then.
+    pub(super) is_read: bool,
     /// Whether it counts for itself; a directory may count only if something in it does.
     pub(super) counts: bool,
 }
@@ -94,7 +96,19 @@ impl Seen {
         let mode = stat.stx_mode & layer::entry::MODE_BITS;
         let is_socket = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Socket;
         let stamp = Stamp::of(stat);
-        Self { path, kind, mode, xattrs: None, stamp, is_linked, place: None, is_socket, is_gone: false, counts }
+        Self {
+            path,
+            kind,
+            mode,
+            xattrs: None,
+            stamp,
+            is_linked,
+            place: None,
+            is_socket,
+            is_gone: false,
+            is_read: false,
+            counts,
+        }
     }
 }
 
