@@ -135,9 +135,9 @@ impl Fetcher {
             Progress::new(self.reporter.clone(), step, &origin.blob.digest.to_string(), Some(origin.blob.size_bytes));
         let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
         let unpacking = tokio::task::spawn_blocking(move || {
-            let mut tee = Tee { chunks: ChunkReader::new(chunks), copy: store.blob_writer()? };
+            let mut tee = Tee::new(ChunkReader::new(chunks), store.blob_writer()?);
             let layer = unpack(&store, &ladder, &mut tee, diff_id, origin.clone())?;
-            tee.copy.commit(&origin.blob.digest)?;
+            tee.into_blob().commit(&origin.blob.digest)?;
             Ok(layer)
         });
         let pumped = loop {
@@ -265,17 +265,35 @@ pub fn import_layer(store: &Store, ladder: &Ladder, stream: impl Read + Send) ->
     Ok(record)
 }
 
-/// A stream that keeps a copy of what is read.
-struct Tee<B> {
-    chunks: ChunkReader<B>,
-    copy: BlobWriter,
+/// A stream that a blob is written of while it is read.
+pub struct Tee<S> {
+    stream: S,
+    blob: BlobWriter,
+    /// Whether a piece was read that the blob lacks: then nothing more is read.
+    is_broken: bool,
 }
 
-impl<B: AsRef<[u8]>> Read for &mut Tee<B> {
+impl<S> Tee<S> {
+    /// Begins with nothing read.
+    pub fn new(stream: S, blob: BlobWriter) -> Self {
+        Self { stream, blob, is_broken: false }
+    }
+
+    /// Returns the blob, which has all that was read.
+    pub fn into_blob(self) -> BlobWriter {
+        self.blob
+    }
+}
+
+impl<S: Read> Read for Tee<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.chunks.read(buffer)?;
-        self.copy.write_all(&buffer[..count])?;
-        Ok(count)
+        if self.is_broken {
+            return Err(io::Error::other("the blob was not written"));
+        }
+        let count = self.stream.read(buffer)?;
+        let written = self.blob.write_all(&buffer[..count]);
+        self.is_broken = written.is_err();
+        written.map(|()| count)
     }
 }
 

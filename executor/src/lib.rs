@@ -30,7 +30,7 @@ pub use context::{Context, HiddenFile, TakenFile};
 pub use error::ExecError;
 pub use executor::{Executor, Purpose, Secrets};
 pub use file::make_working_dir;
-pub use image::{Fetcher, Unpacked, import_layer, unpack_ahead};
+pub use image::{Fetcher, Tee, Unpacked, import_layer, unpack_ahead};
 pub use ladder::{Ladder, Rung, RungParseError, Standing};
 pub use network::{Entered, HOST_GATEWAY, Networks};
 pub use outside::{Outside, WorkDir};

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use executor::Ladder;
+use executor::{Ladder, Tee};
 
 use frontend::known::ImageQuery;
 use frontend::request::NamedContext;
@@ -18,7 +18,7 @@ use layer::compression::{Compression, Decoder};
 use layer::tar::{Limits, MemberKind, Reader, is_archive};
 use oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Reference, Timestamp, media_type};
 use serde::Deserialize;
-use store::{BlobWriter, ImageRecord, NameRecord, NamedImage, Store};
+use store::{ImageRecord, NameRecord, NamedImage, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::fetch::{RemoteImage, image_record};
@@ -227,13 +227,12 @@ impl Bundle {
         (&mut content).take(START_BYTES).read_to_end(&mut start).map_err(Error::file("read", &path))?;
         let compression = Compression::detect(&start);
         let looks_like_layer = compression != Compression::None || is_archive(start.as_slice());
-        let writer = self.store.blob_writer()?;
-        let mut whole = Tee { stream: io::Cursor::new(start).chain(content), writer, is_broken: false };
+        let mut whole = Tee::new(io::Cursor::new(start).chain(content), self.store.blob_writer()?);
         let ladder = self.ladder.as_ref().filter(|_| looks_like_layer && !self.has_blob(name));
         // What is wrong with it is said when an image needs it.
         let unpacked = ladder.and_then(|ladder| executor::unpack_ahead(&self.store, ladder, &mut whole).ok());
         copy(&mut whole, &mut io::sink()).map_err(Error::file("read", &path))?;
-        let (digest, size_bytes) = whole.writer.commit_any()?;
+        let (digest, size_bytes) = whole.into_blob().commit_any()?;
         if let Some(unpacked) = unpacked {
             unpacked.record_once(&self.store, Descriptor::new(layer_type(compression), digest, size_bytes))?;
         }
@@ -403,26 +402,6 @@ fn layer_type(compression: Compression) -> &'static str {
         Compression::Gzip => media_type::OCI_LAYER_GZIP,
         Compression::Zstd => media_type::OCI_LAYER_ZSTD,
         _ => media_type::OCI_LAYER,
-    }
-}
-
-/// A stream that a blob is written of while it is read.
-struct Tee<S> {
-    stream: S,
-    writer: BlobWriter,
-    /// Whether a piece was read that the blob lacks.
-    is_broken: bool,
-}
-
-impl<S: Read> Read for Tee<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.is_broken {
-            return Err(io::Error::other("the blob was not written"));
-        }
-        let count = self.stream.read(buffer)?;
-        let written = self.writer.write_all(&buffer[..count]);
-        self.is_broken = written.is_err();
-        written.map(|()| count)
     }
 }
 
